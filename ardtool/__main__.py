@@ -1,0 +1,5 @@
+"""`python -m ardtool`."""
+
+from .cli.main import run
+
+run()

@@ -1,0 +1,117 @@
+"""The contract every model meets: `encode` gives a posterior over latent codes, `decode` maps codes to data.
+
+Letters used throughout: N samples, L latent axes, D outputs (all entries of one reconstruction), C H W image
+channels, height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ArdtoolError
+
+__all__ = ["Autoencoder", "ModulePair", "Posterior"]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What an encoder says about N samples: q(z|x) = N(mean, exp(log_variance)), or a point where there is no variance.
+
+    Attributes:
+        mean: posterior means with shape (N, L).
+        log_variance: log variances with shape (N, L), or None for deterministic encoders.
+        context: what the decoder needs beside z (a batch label, a library size), first dimension N, or None.
+    """
+
+    mean: Tensor
+    log_variance: Tensor | None = None
+    context: Any = None
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Codes z = mean + exp(log_variance / 2) * noise (paper Eq. 3), with shape (N, L); the mean where there is no variance."""
+        if self.log_variance is None:
+            return self.mean
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
+
+    def rows(self, index: Tensor | slice) -> Posterior:
+        """The posterior of some of the samples."""
+        context = None if self.context is None else self.context[index]
+        return Posterior(self.mean[index], None if self.log_variance is None else self.log_variance[index], context)
+
+    def axes(self, index: list[int]) -> Posterior:
+        """The posterior restricted to some latent axes."""
+        log_variance = None if self.log_variance is None else self.log_variance[:, index]
+        return replace(self, mean=self.mean[:, index], log_variance=log_variance)
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """Whatever has `encode` and `decode`.
+
+    Attributes:
+        input_shape: shape of one sample, (C, H, W) or (D,).
+        latent_shape: shape of one code, (L,).
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...
+
+    def encode(self, x: Tensor) -> Posterior:
+        """The posterior of samples x with shape (N, *input_shape)."""
+        ...
+
+    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+        """Reconstructions with shape (N, *input_shape) from codes z with shape (N, *latent_shape)."""
+        ...
+
+
+class ModulePair(nn.Module):
+    """A user's own encoder and decoder as an `Autoencoder`.
+
+    Arguments:
+        encoder: maps (N, *input_shape) to means (N, L), to a pair (means, log variances), or to a `Posterior`.
+        decoder: maps (N, L) to (N, *input_shape).
+        input_shape: shape of one sample.
+        latent_dim: L.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[[Tensor], Any],
+        decoder: Callable[[Tensor], Tensor],
+        input_shape: tuple[int, ...],
+        latent_dim: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.input_shape = tuple(input_shape)
+        self.latent_shape = (latent_dim,)
+
+    def encode(self, x: Tensor) -> Posterior:
+        out = self.encoder(x)
+        if isinstance(out, Posterior):
+            return out
+        if isinstance(out, tuple | list) and len(out) == 2:
+            return Posterior(out[0], out[1])
+        if isinstance(out, Tensor):
+            return Posterior(out)
+        raise ArdtoolError(
+            f"The encoder returned a {type(out).__name__}; expected means, a pair (means, log variances) or a Posterior.",
+            "Wrap the encoder in a function that returns one of these.",
+        )
+
+    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+        return self.decoder(z)

@@ -1,0 +1,151 @@
+"""`relevance`: which latent axes the decoder uses, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError
+from ..latent.codes import LatentCodes
+from ..latent.jacobian import Convention, column_norms
+from ..latent.relevance import AxisRelevance, RelevanceScores, score_axes
+from ..storage.model_file import SavedModel
+from .opening import ModelLike, choose_device, codes_for, data_for, open_model
+
+__all__ = ["RelevanceResult", "active_axes_of", "relevance", "score_model"]
+
+SCHEMA = "ardtool.relevance/1"
+DEFAULT_SAMPLES = 100
+
+
+@dataclass(frozen=True)
+class RelevanceResult:
+    """Every axis with its score, most relevant first, and the number of active ones; see docs/commands.md for the fields."""
+
+    model: str
+    method: str
+    latent_dim: int
+    active: int
+    active_interval: tuple[int, int]
+    threshold: float
+    convention: str
+    basis: str
+    variance_kind: str
+    codes_from: str
+    estimator: dict[str, Any]
+    axes: tuple[AxisRelevance, ...]
+    original_axes: tuple[int, ...]
+
+    @property
+    def active_axes(self) -> list[int]:
+        """Indices of the active axes, most relevant first."""
+        return [axis.axis for axis in self.axes if axis.active]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract `ardtool.relevance/1`."""
+        values = {name: value for name, value in vars(self).items() if name not in ("axes", "original_axes")}
+        values["active_interval"] = list(self.active_interval)
+        return {"schema": SCHEMA, **values, "axes": [asdict(axis) for axis in self.axes]}
+
+
+def relevance(
+    model: ModelLike = None,
+    *,
+    samples: int | None = None,
+    threshold: float = 0.99,
+    convention: Convention = "paper",
+    data: Any = None,
+    latents: str | Path | None = None,
+    assume_prior: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    plugin: str | None = None,
+    data_root: Path | None = None,
+) -> RelevanceResult:
+    """Score every latent axis of a model and find the active set (paper Eq. 18-20).
+
+    Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
+        samples: how many codes the decoder is differentiated at; None for 100, or all where there are fewer.
+        threshold: share of the total score that the active axes exceed, in (0, 1].
+        convention: `paper` (Eq. 19) or `authors-code`.
+        data, latents, assume_prior: where the codes come from; one of them for models that carry none.
+        seed: chooses the codes and the bootstrap.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        data_root: where named data sets lie.
+
+    Raises:
+        ArdtoolError: with one line that says what to change.
+    """
+    if not 0 < threshold <= 1:
+        raise ConfigError(f"--threshold is {threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
+    if samples is not None and samples < 2:
+        raise ConfigError(f"--samples is {samples}; expected at least 2.", "100 is the paper's choice.")
+    chosen = choose_device(device)
+    opened = open_model(model, chosen, plugin)
+    data_set = None if data is None else data_for(opened, data, data_root)
+    codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
+    return score_model(opened, codes, samples=samples, threshold=threshold, convention=convention, seed=seed, device=chosen)
+
+
+def score_model(
+    model: SavedModel,
+    codes: LatentCodes,
+    *,
+    samples: int | None = None,
+    threshold: float = 0.99,
+    convention: Convention = "paper",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> RelevanceResult:
+    """`relevance` on a model that is open already."""
+    scores, used = _scores(model, codes, samples, threshold, convention, seed, device)
+    return RelevanceResult(
+        model=str(model.path or type(model.autoencoder).__name__),
+        method=model.method,
+        latent_dim=codes.latent_dim,
+        active=scores.active,
+        active_interval=scores.active_interval,
+        threshold=threshold,
+        convention=convention,
+        basis="axes",
+        variance_kind=codes.variance_kind,
+        codes_from=codes.source,
+        estimator={"name": "exact", "samples": used, "seed": seed},
+        axes=scores.axes,
+        original_axes=tuple(model.original_axes),
+    )
+
+
+def active_axes_of(model: SavedModel, codes: LatentCodes, device: torch.device | str = "cpu") -> tuple[list[int], list[float]]:
+    """Active axes by descending relevance, and the share of every axis of the total: as saved with the model, else measured now."""
+    saved = model.metadata.get("relevance")
+    if saved is not None:
+        return list(saved["active_axes"]), list(saved["explained"])
+    result = score_model(model, codes, device=device)
+    shares = {axis.axis: axis.explained for axis in result.axes}
+    return result.active_axes, [shares[axis] for axis in range(codes.latent_dim)]
+
+
+def _scores(
+    model: SavedModel,
+    codes: LatentCodes,
+    samples: int | None,
+    threshold: float,
+    convention: Convention,
+    seed: int,
+    device: torch.device | str,
+) -> tuple[RelevanceScores, int]:
+    rows = len(codes.reference)
+    samples = min(DEFAULT_SAMPLES, rows) if samples is None else samples
+    if samples > rows:
+        source = "the model file holds" if codes.source == "model" else "there are"
+        raise ConfigError(f"--samples is {samples}; {source} {rows} reference codes.", f"Use --samples {rows} or fewer.")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(rows, generator=generator)[:samples]
+    norms = column_norms(model.autoencoder, codes.reference.rows(chosen), convention=convention, generator=generator, device=device)
+    return score_axes(codes, norms, threshold, generator), samples

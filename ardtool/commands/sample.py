@@ -1,0 +1,120 @@
+"""`sample`: new data from a model, as a picture, an array, or a folder of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError
+from ..latent.jacobian import inference_mode
+from ..latent.sampling import Sampler, draw_codes
+from ..storage.atomic import make_folder
+from ..storage.images import image_grid, save_array, save_picture, to_uint8
+from ..storage.model_file import SavedModel
+from .opening import ModelLike, choose_device, codes_for, data_for, open_model
+from .relevance import active_axes_of
+
+__all__ = ["FilesResult", "decode_in_units", "pixel_range", "sample"]
+
+DECODING_BATCH = 500
+PICTURES = (".png", ".jpg", ".webp")
+MOST_SAMPLES = 1_000_000
+
+
+@dataclass(frozen=True)
+class FilesResult:
+    """Files that a command wrote.
+
+    Attributes:
+        schema: the JSON contract's name.
+        files: paths.
+        shape: shape of the array behind them.
+        axes: latent axes that varied.
+        seed: the seed that made them.
+    """
+
+    schema: str
+    files: list[str]
+    shape: list[int]
+    axes: list[int]
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def sample(
+    model: ModelLike = None,
+    *,
+    out: str | Path,
+    n: int = 64,
+    sampler: Sampler | None = None,
+    all_axes: bool = False,
+    data: Any = None,
+    latents: str | Path | None = None,
+    assume_prior: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    plugin: str | None = None,
+    data_root: Path | None = None,
+) -> FilesResult:
+    """Draw n codes, decode them, write the result.
+
+    Arguments:
+        out: a picture (.png, .jpg, .webp: a grid), an array (.npz, .npy), or a folder that gets one picture a sample.
+        sampler: see `latent/sampling.py`; None for `paper` on ARD models and `full-gaussian` on others.
+        all_axes: let inactive axes vary too.
+    """
+    if not 1 <= n <= MOST_SAMPLES:
+        raise ConfigError(f"-n is {n}; expected 1 to {MOST_SAMPLES:,}.", "64 fill a picture.")
+    chosen = choose_device(device)
+    opened = open_model(model, chosen, plugin)
+    data_set = None if data is None else data_for(opened, data, data_root)
+    codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
+    axes = list(range(codes.latent_dim)) if all_axes else sorted(active_axes_of(opened, codes, chosen)[0])
+    kind: Sampler = sampler or ("paper" if codes.prior is not None else "full-gaussian")
+    z = draw_codes(codes, n, kind, axes, torch.Generator().manual_seed(seed))
+    context = codes.reference.context
+    rows = None if context is None else context[torch.arange(n) % len(context)]
+    values = decode_in_units(opened, z, chosen, rows)
+    return FilesResult("ardtool.sample/1", _write(opened, values, Path(out)), list(values.shape), axes, seed)
+
+
+def decode_in_units(model: SavedModel, z: torch.Tensor, device: torch.device, context: Any = None) -> torch.Tensor:
+    """Decode codes with shape (N, L) in inference mode; vectors come back in the user's own units."""
+    parts = []
+    with inference_mode(model.autoencoder):
+        for index in torch.arange(len(z)).split(DECODING_BATCH):
+            rows = None if context is None else context[index].to(device)
+            parts.append(model.autoencoder.decode(z[index].to(device), rows).float().cpu())
+    values = torch.cat(parts)
+    return values if model.scaling is None else model.scaling.undo(values)
+
+
+def pixel_range(model: SavedModel) -> tuple[float, float]:
+    """The range of pixel values that a model produces; (0, 1) unless its description says otherwise."""
+    found = model.metadata.get("data", {}).get("value_range")
+    return (0.0, 1.0) if found is None else (float(found[0]), float(found[1]))
+
+
+def _write(model: SavedModel, values: torch.Tensor, out: Path) -> list[str]:
+    if out.suffix in (".npz", ".npy"):
+        save_array(out, samples=values.numpy())
+        return [str(out)]
+    if values.ndim != 4:
+        raise ConfigError(f"--out is {out}, but the model makes vectors of {values[0].numel()} numbers.", "Use --out samples.npz or .npy.")
+    images = to_uint8(values, pixel_range(model))
+    if out.suffix in PICTURES:
+        save_picture(image_grid(images), out)
+        return [str(out)]
+    if out.suffix:
+        raise ConfigError(f"--out is {out}; expected a picture (.png, .jpg, .webp), an array (.npz, .npy) or a folder.", "Use --out samples.png.")
+    make_folder(out)
+    digits = len(str(len(images) - 1))
+    files = [out / f"{number:0{digits}d}.png" for number in range(len(images))]
+    for file, image in zip(files, images, strict=True):
+        save_picture(image_grid(image[None], scale=1, padding=0), file)
+    return [str(file) for file in files]

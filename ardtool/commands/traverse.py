@@ -1,0 +1,126 @@
+"""`traverse`: a picture of what each latent axis does, one axis a row, sorted by relevance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..errors import ConfigError
+from ..latent.codes import LatentCodes
+from ..latent.traversal import traversal_codes, traversal_offsets
+from ..report.figures import save_figure, traversal_figure, traversal_frames, vector_traversal_figure
+from ..storage.images import save_gif, to_uint8
+from ..storage.model_file import SavedModel
+from .opening import ModelLike, choose_device, codes_for, data_for, open_model
+from .relevance import active_axes_of
+from .sample import FilesResult, decode_in_units, pixel_range
+
+__all__ = ["traverse"]
+
+MOST_ROWS = 64
+GIF_STEPS = 15
+
+
+def traverse(
+    model: ModelLike = None,
+    *,
+    out: str | Path,
+    axes: Literal["relevant", "all"] | Sequence[int] = "all",
+    sigmas: float = 3.0,
+    steps: int = 9,
+    gif: bool = False,
+    reference: int | None = None,
+    data: Any = None,
+    latents: str | Path | None = None,
+    assume_prior: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    plugin: str | None = None,
+    data_root: Path | None = None,
+) -> FilesResult:
+    """Move one axis at a time over ±sigmas standard deviations of its codes and draw what the decoder makes of it.
+
+    Arguments:
+        axes: all of them, the relevant ones, or a list; always drawn by descending relevance.
+        steps: columns; an odd number has the unchanged code in the middle.
+        gif: write an animation beside the picture.
+        reference: row of the reference batch to start from; None for the aggregate mean.
+    """
+    if not 2 <= steps <= 101:
+        raise ConfigError(f"--steps is {steps}; expected 2 to 101.", "9 make a readable picture.")
+    if not 0 < sigmas < float("inf"):
+        raise ConfigError(f"--range is {sigmas:g}; expected a positive number of standard deviations.", "3 is the paper's choice.")
+    path = Path(out)
+    if path.suffix not in (".png", ".svg", ".pdf", ".gif"):
+        raise ConfigError(f"--out is {path}; expected a .png, .svg, .pdf or .gif file.", "Use --out grid.png.")
+    chosen = choose_device(device)
+    opened = open_model(model, chosen, plugin)
+    data_set = None if data is None else data_for(opened, data, data_root)
+    codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
+    active, shares = active_axes_of(opened, codes, chosen)
+    order = _rows(axes, active, shares)
+    start, context = _start(codes, reference)
+    labels = [f"axis {opened.original_axes[axis]} · {100 * shares[axis]:.1f} %" for axis in order]
+    relevant = sum(axis in active for axis in order)
+    files, shape = [], [len(order), steps, *opened.autoencoder.input_shape]
+
+    def decoded(count: int) -> torch.Tensor:
+        z = traversal_codes(start, codes.statistics.variance.sqrt().float(), order, traversal_offsets(count, sigmas))
+        rows = None if context is None else context.expand(len(order) * count, *context.shape[1:])
+        return decode_in_units(opened, z.flatten(0, 1), chosen, rows).unflatten(0, (len(order), count))
+
+    if path.suffix != ".gif":
+        _draw(opened, decoded(steps), labels, relevant, traversal_offsets(steps, sigmas).tolist(), path)
+        files.append(str(path))
+    if gif or path.suffix == ".gif":
+        files.append(_animate(opened, decoded(max(steps, GIF_STEPS)), labels, path.with_suffix(".gif")))
+    return FilesResult("ardtool.traverse/1", files, shape, order, seed)
+
+
+def _rows(axes: str | Sequence[int], active: list[int], shares: list[float]) -> list[int]:
+    """The axes to draw by descending relevance."""
+    ranked = sorted(range(len(shares)), key=lambda axis: (axis not in active, -shares[axis], axis))
+    if axes == "relevant":
+        chosen = [axis for axis in ranked if axis in active]
+    elif axes == "all":
+        chosen = ranked[:MOST_ROWS]
+    else:
+        wanted = {int(axis) for axis in axes}
+        wrong = sorted(wanted - set(ranked))
+        if wrong or not wanted:
+            raise ConfigError(f"--axes names {wrong or 'no axis'}; the model has axes 0 to {len(shares) - 1}.", "`ardtool relevance` lists them.")
+        chosen = [axis for axis in ranked if axis in wanted]
+    if not chosen:
+        raise ConfigError("No axis is relevant, so there is none to draw.", "Use --axes all.")
+    return chosen
+
+
+def _start(codes: LatentCodes, reference: int | None) -> tuple[torch.Tensor, Any]:
+    """The code all rows start from, and the context that belongs to it (first dimension 1)."""
+    context = codes.reference.context
+    if reference is None:
+        return codes.statistics.mean.float(), None if context is None else context[:1]
+    if not 0 <= reference < len(codes.reference):
+        raise ConfigError(f"--reference is {reference}; expected 0 to {len(codes.reference) - 1}.", "Leave it out to start from the mean code.")
+    return codes.reference.mean[reference], None if context is None else context[reference : reference + 1]
+
+
+def _draw(model: SavedModel, rows: torch.Tensor, labels: list[str], relevant: int, offsets: list[float], path: Path) -> None:
+    title = f"{relevant} relevant latent axes of {len(model.original_axes)}"
+    if rows.ndim == 5:
+        images = to_uint8(rows.flatten(0, 1), pixel_range(model))
+        figure = traversal_figure(images.reshape(*rows.shape[:2], *images.shape[1:]), labels, relevant, offsets, title)
+    else:
+        figure = vector_traversal_figure(rows.flatten(2).numpy(), labels, relevant, offsets, title)
+    save_figure(figure, path)
+
+
+def _animate(model: SavedModel, rows: torch.Tensor, labels: list[str], path: Path) -> str:
+    if rows.ndim != 5:
+        raise ConfigError("--gif needs a model of images.", "Leave --gif out; the picture shows the vectors as curves.")
+    images = to_uint8(rows.flatten(0, 1), pixel_range(model))
+    save_gif(traversal_frames(images.reshape(*rows.shape[:2], *images.shape[1:]), labels), path)
+    return str(path)

@@ -1,0 +1,117 @@
+"""Every data set that has a name, and the one door to all data: `open_data`.
+
+A new data set is one file in this folder and one line in `TABLE`. Anything else is a path: a folder or `.zip` of images, or a
+`.npy` or `.npz` file of vectors or images. A name wins over a folder of the same name in the working directory; write `./name`
+for the folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ..errors import DataError
+from .arrays import open_arrays, resize_images
+from .dataset import DataSet, check_samples
+from .images import open_images, parse_size
+from .mnist import open_mnist
+from .sprites import FACTOR_NAMES, open_sprites
+
+__all__ = ["catalogue", "default_data_root", "open_data"]
+
+PATHS = "a folder, .zip, .npy or .npz"
+SPLITS = ("train", "test")
+
+
+def _sprites(factor_count: int, data_root: Path, split: str) -> DataSet:
+    return open_sprites(factor_count, split)
+
+
+TABLE: dict[str, tuple[str, Callable[[Path, str], DataSet]]] = {
+    "mnist": ("70,000 handwritten digits, 1x32x32 (read from the data root, else downloaded)", open_mnist),
+    "sprites": ("10,000 drawn ellipses, 3x32x32, 4 known factors (nothing to download)", partial(_sprites, 4)),
+    **{
+        f"sprites-{count}": (f"the same with {count} known factors: {', '.join(FACTOR_NAMES[:count])}", partial(_sprites, count))
+        for count in range(2, len(FACTOR_NAMES) + 1)
+    },
+}
+"""Name → (summary, opener from data root and split)."""
+
+
+def open_data(name: str, *, split: str = "train", data_root: Path | None = None, image_size: str = "auto") -> DataSet:
+    """The data set of a name or a path.
+
+    Arguments:
+        name: a name that `catalogue` lists, or a path to a folder, .zip, .npy or .npz.
+        split: "train" or "test". A path has no splits: all its samples come back for either.
+        data_root: where files of named data sets are looked for and downloaded to; None for `default_data_root()`.
+        image_size: "auto", "N" or "HxW" in pixels.
+
+    Raises:
+        DataError: the data cannot be found, read or used.
+        ConfigError: `image_size` is no size.
+    """
+    if split not in SPLITS:
+        raise DataError(f"Unknown split '{split}'; expected {' or '.join(SPLITS)}.")
+    if name in TABLE:
+        data = TABLE[name][1](data_root or default_data_root(), split)
+        data = _resized(replace(data, name=name), image_size)
+    else:
+        data = _open_path(_existing_path(name), image_size)
+    return check_samples(data)
+
+
+def catalogue() -> list[tuple[str, str]]:
+    """Rows (name, summary) of all named data sets, sorted by name."""
+    return [(name, TABLE[name][0]) for name in sorted(TABLE)]
+
+
+def default_data_root() -> Path:
+    """The environment variable ARDTOOL_DATA, else `data` in the working directory."""
+    return Path(os.environ.get("ARDTOOL_DATA") or "data").expanduser()
+
+
+def _resized(data: DataSet, image_size: str) -> DataSet:
+    """A named data set in the size asked for; its own settings, which belong to its own size, are then left out."""
+    size = parse_size(image_size)
+    if size is None or data.shape[1:] == size:
+        return data
+    note = f"The images are resized from {data.shape[1]}x{data.shape[2]} to {size[0]}x{size[1]} pixels (height x width)."
+    return replace(data, values=resize_images(data.values, size), notes=(*data.notes, note), settings={})
+
+
+def _existing_path(name: str) -> Path:
+    """The path that a name stands for.
+
+    Raises:
+        DataError: there is none; looks like a path, or like a name written wrongly.
+    """
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return path
+    if path.suffix or "/" in name or os.sep in name:
+        raise DataError(f"The data path '{name}' does not exist.", f"Give a path to {PATHS}, or a name from `ardtool data`.")
+    near = difflib.get_close_matches(name.lower(), TABLE, n=1)
+    raise DataError(
+        f"Unknown data set '{name}'; expected one of {', '.join(sorted(TABLE))}, or a path to {PATHS}.",
+        f"Did you mean '{near[0]}'?" if near else "`ardtool data` lists the names and where files are looked for.",
+    )
+
+
+def _open_path(path: Path, image_size: str) -> DataSet:
+    """The data set of an existing path.
+
+    Raises:
+        DataError: a kind of file that is not read.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".zip":
+        return open_images(path, image_size)
+    if suffix in (".npy", ".npz"):
+        return open_arrays(path, image_size)
+    kind = f"Files that end in '{suffix}' are" if suffix else "A file without a suffix is"
+    raise DataError(f"{path}: {kind} not read; expected {PATHS}.", "Save numbers with numpy.save, one row a sample.")

@@ -1,0 +1,102 @@
+"""MNIST: 60,000 training and 10,000 test images of handwritten digits, padded with zeros from 28×28 to 32×32 as in the paper.
+
+Read from the original idx files, which hold big-endian whole numbers (magic number 2051, count, rows, columns) and then one byte
+a pixel. They are looked for under the data root, plain or `.gz`, and downloaded by torchvision where they are missing. The last
+10,000 training images are the validation split.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .dataset import DataSet
+
+__all__ = ["find_images", "open_mnist", "read_idx_images"]
+
+FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+FOLDERS = (".", "raw", "MNIST/raw", "mnist")  # below the data root, searched in this order
+MAGIC = 2051
+SIDE = 28
+PADDING = 2
+SETTINGS = {"arch": "paper-mnist", "beta": 0.5, "epochs": 50}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 4 and 6
+
+
+def open_mnist(data_root: Path, split: str) -> DataSet:
+    """MNIST images as uint8 with shape (N, 1, 32, 32): N = 60,000 for the split "train", 10,000 for "test".
+
+    Raises:
+        DataError: the files are damaged, or neither found nor downloaded.
+    """
+    path = find_images(data_root, split) or _download(data_root, split)
+    images = torch.nn.functional.pad(read_idx_images(path), (PADDING,) * 4)
+    return DataSet(
+        name="mnist",
+        values=images[:, None],
+        value_range=(0.0, 1.0),
+        validation=len(images) // 6 if split == "train" else 0,
+        settings=dict(SETTINGS),
+    )
+
+
+def find_images(data_root: Path, split: str) -> Path | None:
+    """The idx file of a split's images below the data root, or None."""
+    for folder in FOLDERS:
+        for suffix in ("", ".gz"):
+            path = data_root / folder / (FILES[split] + suffix)
+            if path.is_file():
+                return path
+    return None
+
+
+def read_idx_images(path: Path) -> Tensor:
+    """Images of an idx file, plain or `.gz`, as uint8 with shape (N, 28, 28).
+
+    Raises:
+        DataError: the file cannot be read, is no idx image file, or has another length than its header says.
+    """
+    hint = f"Delete {path} and run the command again to download it anew."
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}.", hint) from error
+    if len(content) < 16:
+        raise DataError(f"{path} is truncated: expected a header of 16 bytes, found {len(content)} bytes.", hint)
+    magic, count, rows, columns = struct.unpack(">IIII", content[:16])
+    if magic != MAGIC:
+        raise DataError(f"{path} is no idx image file: expected the magic number {MAGIC}, found {magic}.", hint)
+    if (rows, columns) != (SIDE, SIDE):
+        raise DataError(f"{path} holds images of {rows}×{columns} pixels; expected {SIDE}×{SIDE}.", hint)
+    expected = 16 + count * rows * columns
+    if len(content) != expected:
+        problem = "is truncated" if len(content) < expected else "is too long"
+        raise DataError(f"{path} {problem}: expected {expected} bytes for {count} images, found {len(content)} bytes.", hint)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=16).reshape(count, rows, columns)
+
+
+def _download(data_root: Path, split: str) -> Path:
+    """Download MNIST into the data root and return the split's file.
+
+    Raises:
+        DataError: the download failed, with the files to fetch by hand.
+    """
+    hint = (
+        f"Put {FILES['train']} and {FILES['test']} (plain or .gz) into {data_root / 'MNIST' / 'raw'}, "
+        "or name the folder that has them with --data-root."
+    )
+    try:
+        from torchvision.datasets import MNIST
+
+        MNIST(str(data_root), download=True)
+    except Exception as error:  # no network, no write permission, a mirror's answer: torchvision passes on whatever it meets
+        raise DataError(f"MNIST is not under {data_root} and could not be downloaded: {error}.", hint) from error
+    path = find_images(data_root, split)
+    if path is None:
+        raise DataError(f"MNIST was downloaded into {data_root}, but {FILES[split]} is not there.", hint)
+    return path

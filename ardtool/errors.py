@@ -1,0 +1,50 @@
+"""The errors a user sees: one line that says what, where and what was expected, and a hint with the next step.
+
+Library code raises these for every mistake a user can make; the command line prints them without a traceback and
+exits with code 1. An `assert` is for states that cannot happen.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ArdtoolError", "ConfigError", "DataError", "ModelFileError", "PluginError", "StorageError", "TrainingError"]
+
+
+class ArdtoolError(Exception):
+    """Something the user can mend.
+
+    Arguments:
+        message: what is wrong and where, with what was expected and what was found.
+        hint: the next step, a full sentence or a command; empty where there is none.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+
+
+class ConfigError(ArdtoolError):
+    """A setting is out of its range, unknown, or contradicts another."""
+
+
+class DataError(ArdtoolError):
+    """A data set cannot be found, read or used."""
+
+
+class ModelFileError(ArdtoolError):
+    """A model file cannot be read, or is not what its metadata say."""
+
+
+class StorageError(ArdtoolError):
+    """A file cannot be written."""
+
+
+class PluginError(ArdtoolError):
+    """A plugin is missing, broken, or clashes with another."""
+
+
+class TrainingError(ArdtoolError):
+    """Training cannot start or go on."""

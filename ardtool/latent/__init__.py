@@ -1,0 +1,1 @@
+"""The mathematics of latent axes, one idea a file. Nothing here touches files or prints."""

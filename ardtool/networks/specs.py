@@ -1,0 +1,91 @@
+"""Architectures as data: the paper's networks (supp. Tables 4 and 5), a small convolutional default, dense nets for vectors.
+
+A record (a plain dict that JSON can hold) names the architecture, the input shape and the latent size; `build.build_network` makes the
+module from it, so that nothing on disk chooses a class.
+
+Read from supp. Tables 4 and 5: every kernel is 4×4 with "same" padding, stride 2 unless stated; (de)convolution → BatchNorm → ReLU;
+the decoder's first dense layer has no activation. Table 5 has no BatchNorm. The paper prints k = 1 for ARD-VAE; a stochastic encoder
+needs 2L outputs, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+__all__ = ["PAPER_NETWORKS", "ConvolutionalSpec", "default_convolutional"]
+
+SMALL_SIDE = 8
+
+
+@dataclass(frozen=True)
+class ConvolutionalSpec:
+    """A convolutional autoencoder.
+
+    Attributes:
+        encoder: output channels of the stride-2 convolutions.
+        dense: units of a hidden dense layer on both sides of the code; 0 for none.
+        start: channels and size (C, H, W) that the decoder's dense part produces.
+        decoder: output channels of the transposed convolutions before the last one.
+        last_stride: stride of the last transposed convolution, which makes the image.
+        sizes: output (H, W) of every transposed convolution.
+        batch_norm: whether every hidden (de)convolution is followed by BatchNorm.
+        activation: after every hidden layer.
+        keras: initialise and normalise with the Keras constants of the authors' code.
+    """
+
+    encoder: tuple[int, ...]
+    start: tuple[int, int, int]
+    decoder: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    dense: int = 0
+    last_stride: int = 2
+    batch_norm: bool = True
+    activation: type[nn.Module] = nn.ReLU
+    keras: bool = True
+
+
+def _doubling(start: int, count: int) -> tuple[tuple[int, int], ...]:
+    return tuple((start * 2**k, start * 2**k) for k in range(1, count + 1))
+
+
+_DSPRITES = ConvolutionalSpec((32, 32, 64, 64), (64, 4, 4), (64, 32, 32), _doubling(4, 4), batch_norm=False)
+_CIFAR10 = ConvolutionalSpec((128, 256, 512, 1024), (1024, 8, 8), (512, 256), (*_doubling(8, 2), (32, 32)), last_stride=1)
+
+# name → (input shape, specification); supp. Table 4: mnist, celeba, cifar10 (also ImageNet 32×32); supp. Table 5: dsprites, shapes3d
+PAPER_NETWORKS: dict[str, tuple[tuple[int, int, int], ConvolutionalSpec]] = {
+    "paper-mnist": ((1, 32, 32), ConvolutionalSpec((64, 128, 256, 512), (512, 2, 2), (256, 128, 64), _doubling(2, 4))),
+    "paper-celeba": (
+        (3, 64, 64),
+        ConvolutionalSpec((64, 128, 256, 512), (512, 8, 8), (256, 128, 64), (*_doubling(8, 3), (64, 64)), last_stride=1),
+    ),
+    "paper-cifar10": ((3, 32, 32), _CIFAR10),
+    "paper-imagenet32": ((3, 32, 32), _CIFAR10),
+    "paper-dsprites": ((1, 64, 64), _DSPRITES),
+    "paper-shapes3d": ((3, 64, 64), _DSPRITES),
+}
+
+
+def default_convolutional(shape: tuple[int, int, int]) -> ConvolutionalSpec:
+    """A small network for images of any size from 8 pixels: stride-2 stages while the shorter side is at least 8, then dense layers.
+
+    Odd sizes are halved downwards and restored exactly on the way up.
+    """
+    _, height, width = shape
+    sizes = [(height, width)]
+    while min(sizes[-1]) >= SMALL_SIDE:
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    stages = len(sizes) - 1
+    channels = tuple(32 if stage < 2 else 64 for stage in range(stages))
+    small_height, small_width = sizes[-1]
+    return ConvolutionalSpec(
+        encoder=channels,
+        start=(channels[-1], small_height, small_width),
+        decoder=channels[-2::-1],
+        sizes=tuple(reversed(sizes[:-1])),
+        dense=256,
+        batch_norm=False,
+        activation=nn.SiLU,
+        keras=False,
+    )

@@ -1,0 +1,147 @@
+r"""ARD-VAE: a VAE whose prior variances are estimated from encoded data.
+
+    loss = ⟨Σ_d (x − x̂)²⟩ + β ⟨KL(q(z|x) ‖ p(z|D_z))⟩            minimised; ⟨⟩ is the mean over the batch, KL in nats
+    p(z|D_z) = N(0, σ̂²),  σ̂² = b/a from the codes of X_α          Eq. 8, 9, 17, 18; no gradient flows through σ̂²
+    p(z|D_z) = t_{2a}(0, σ̂)                                        with `prior="student-t"`, Eq. 11-14
+
+β is a weight on that scale only: minimising the loss is maximising the ELBO of a Gaussian likelihood with variance β/2 per output.
+β = "auto" keeps the decoder calibrated, β = 2 · running mean squared error per output, with a floor of one grey level (1/255) for
+images and a thousandth of a standard deviation for vectors (Rybkin et al., arXiv 2006.13202). With `target_mse` β follows the
+validation error until three quarters of the epochs are done and is then held, so that the count is read off a stationary objective:
+the paper's rule "we tune β to achieve the desired reconstruction loss on the validation data" (§3.3).
+
+Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 16-18, Algorithms 1 and 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..autoencoder import Posterior
+from ..latent.gaussian import kl_to_gaussian
+from ..latent.precision import GammaPosterior
+from ..latent.student_t import kl_to_student_t
+from ..networks.build import NetworkAutoencoder
+from .objective import Objective, reconstruction_error
+
+__all__ = ["ArdVae"]
+
+MSE_MEMORY = 0.99
+SEARCH_SHARE = 0.75
+SEARCH_STEP = 1.5
+
+
+class ArdVae(Objective):
+    """The ARD-VAE objective with its prior.
+
+    Arguments:
+        latent_dim: L.
+        beta: weight of the KL, or "auto" for a calibrated decoder.
+        data_variance: mean variance of the data per output, where "auto" starts.
+        mse_floor: smallest error that "auto" calibrates to.
+        target_mse: validation error per output to steer β to, or None.
+        likelihood: `gaussian` or `bernoulli`.
+        prior: `gaussian` (Eq. 17) or `student-t` (Eq. 11).
+        student_t_draws: 0 for quadrature, else Monte Carlo draws.
+        prior_a0, prior_b0, prior_mean: a⁰, b⁰, μ^α; the paper has 0 for all.
+        rao_blackwell: estimate b from posterior means and variances instead of sampled codes.
+    """
+
+    holds_out_codes = True
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        beta: float | Literal["auto"],
+        data_variance: float,
+        mse_floor: float,
+        target_mse: float | None = None,
+        likelihood: str = "gaussian",
+        prior: str = "gaussian",
+        student_t_draws: int = 0,
+        prior_a0: float = 0.0,
+        prior_b0: float = 0.0,
+        prior_mean: float = 0.0,
+        rao_blackwell: bool = False,
+    ) -> None:
+        super().__init__()
+        self.hyperprior = GammaPosterior.uninformed(latent_dim, prior_a0, prior_b0, prior_mean)
+        self.calibrated = beta == "auto"
+        self.mse_floor = mse_floor
+        self.target_mse = target_mse
+        self.likelihood = likelihood
+        self.prior_kind = prior
+        self.student_t_draws = student_t_draws
+        self.rao_blackwell = rao_blackwell
+        self.beta: Tensor
+        self.prior_a: Tensor
+        self.prior_b: Tensor
+        self.prior_variance: Tensor
+        self.register_buffer("beta", torch.tensor(2 * data_variance if beta == "auto" else float(beta)))
+        self.register_buffer("running_mse", torch.tensor(data_variance))
+        self.register_buffer("prior_a", torch.tensor(1.0))
+        self.register_buffer("prior_b", torch.ones(latent_dim))
+        self.register_buffer("prior_variance", torch.ones(latent_dim))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], *, data_variance: float, mse_floor: float) -> ArdVae:
+        names = ("beta", "target_mse", "likelihood", "prior", "student_t_draws", "prior_a0", "prior_b0", "prior_mean", "rao_blackwell")
+        chosen = {name: settings[name] for name in names}
+        return cls(settings["latent"], data_variance=data_variance, mse_floor=mse_floor, **chosen)
+
+    def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        posterior = model.encode(x)
+        reconstruction, mse = reconstruction_error(model, posterior.sample(generator), x, self.likelihood)
+        kl = self.kl(posterior, generator).sum() / len(x)
+        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl, "mse": mse}
+
+    def kl(self, posterior: Posterior, generator: torch.Generator | None = None) -> Tensor:
+        """KL from the learned prior in nats, shape (N, L)."""
+        assert posterior.log_variance is not None, "ARD-VAE encoders are stochastic"
+        if self.prior_kind == "gaussian":
+            return kl_to_gaussian(posterior.mean, posterior.log_variance, self.prior_variance)
+        scale, draws = self.prior_variance.sqrt(), self.student_t_draws
+        return kl_to_student_t(posterior.mean, posterior.log_variance, 2 * self.prior_a, scale, draws=draws, generator=generator)
+
+    def step(
+        self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator, optimisers: list[torch.optim.Optimizer]
+    ) -> dict[str, Tensor]:
+        terms = super().step(model, x, generator, optimisers)
+        if self.calibrated:
+            self.running_mse.lerp_(terms["mse"], 1 - MSE_MEMORY)
+            self.beta.copy_(2 * self.running_mse.clamp(min=self.mse_floor))
+        return terms
+
+    def update_prior(self, posterior: Posterior, generator: torch.Generator) -> None:
+        assert posterior.log_variance is not None, "ARD-VAE encoders are stochastic"
+        if self.rao_blackwell:
+            estimate = self.hyperprior.updated_by_moments(posterior.mean, posterior.log_variance)
+        else:
+            estimate = self.hyperprior.updated(posterior.sample(generator))
+        self.set_prior(estimate)
+
+    def set_prior(self, estimate: GammaPosterior) -> None:
+        """Use this Gamma posterior as the prior from now on."""
+        self.prior_a.fill_(estimate.a)
+        self.prior_b.copy_(estimate.b)
+        self.prior_variance.copy_(estimate.variance)
+
+    def end_epoch(self, validation: dict[str, float], progress: float) -> None:
+        if self.target_mse is not None and progress <= SEARCH_SHARE:
+            ratio = self.target_mse / max(validation["mse"], 1e-12)
+            self.beta.mul_(min(max(ratio, 1 / SEARCH_STEP), SEARCH_STEP))
+
+    def prior(self) -> GammaPosterior:
+        return GammaPosterior(float(self.prior_a), self.prior_b.detach().cpu().double(), self.hyperprior.mean)
+
+    def summary(self) -> dict[str, float]:
+        return {
+            "beta": float(self.beta),
+            "prior_variance_min": float(self.prior_variance.min()),
+            "prior_variance_max": float(self.prior_variance.max()),
+        }

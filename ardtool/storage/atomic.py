@@ -1,0 +1,74 @@
+"""Writing without half-written files: every file is written aside, flushed to the disk, and renamed over the old one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+
+__all__ = ["make_folder", "write_atomically", "write_json", "write_text"]
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` produce a file beside `path`, then rename it to `path`; on any failure the old file is untouched and the new one gone.
+
+    Raises:
+        StorageError: the disk is full or read-only, or the folder cannot be written to.
+    """
+    make_folder(path.parent)
+    aside: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        aside = Path(name)
+        write(aside)
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o666 & ~_umask())
+        os.replace(aside, path)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Free space or choose another place with --out.") from error
+    except Exception as error:
+        if type(error).__name__ == "SafetensorError":  # the library reports I/O failures as its own kind
+            raise StorageError(f"Cannot write {path}: {error}.", "Free space or choose another place with --out.") from error
+        raise
+    finally:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, atomically."""
+    write_atomically(path, lambda aside: _write_bytes(aside, text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as readable JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        StorageError: that is not possible.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"Cannot make the folder {path}: {error.strerror or error}.", "Choose another place with --out.") from error
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Settings, the training loop, and its interruption-proof state."""

@@ -1,0 +1,166 @@
+"""Every setting of a training run, with its default, range and meaning in one place.
+
+The command line, the YAML file and the Python API all end here; `docs/commands.md` and the option help read the same fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from ..errors import ConfigError
+
+__all__ = ["TrainConfig", "config_from", "setting_names"]
+
+Likelihood = Literal["auto", "gaussian", "bernoulli"]
+Prior = Literal["gaussian", "student-t"]
+
+
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The settings of one run. `None` means "what suits the data": the paper's value for its data sets, else ardtool's default."""
+
+    data: str = _setting("sprites", "Data set name, or a path to a folder, .zip, .npy or .npz.")
+    latent: int = _setting(16, "Number of latent axes L.")
+    method: str = _setting("ard-vae", "Training method.")
+    arch: str | None = _setting(None, "Network: auto, conv, dense, paper or a paper-NAME.")
+    beta: float | Literal["auto"] | None = _setting(None, "Weight of the KL on the summed squared error; auto calibrates it.")
+    target_mse: float | None = _setting(None, "Steer beta to this validation mean squared error.")
+    likelihood: Likelihood = _setting("auto", "Likelihood of the data given the code.")
+    epochs: int | None = _setting(None, "Passes over the training data.")
+    batch_size: int = _setting(100, "Samples in a gradient step, over all processes.")
+    lr: float | None = _setting(None, "Adam's learning rate: 5e-4 for the paper's networks, else 2e-3.")
+    lr_patience: int = _setting(10, "Epochs without improvement of the validation loss before the rate is halved; 0: never.")
+    alpha_samples: int = _setting(10_000, "Size of X_α, at most a fifth of the training data.")
+    alpha_every: int = _setting(1, "Epochs between new draws of X_α.")
+    prior: Prior = _setting("gaussian", "Prior over codes: the Gaussian limit (Eq. 17) or the exact Student-t (Eq. 11).")
+    student_t_draws: int = _setting(0, "Monte Carlo draws for the Student-t KL; 0 is quadrature.")
+    prior_a0: float = _setting(0.0, "Hyperprior shape a0.")
+    prior_b0: float = _setting(0.0, "Hyperprior rate b0.")
+    prior_mean: float = _setting(0.0, "Location that deviations are summed about.")
+    rao_blackwell: bool = _setting(False, "Estimate the prior from posterior moments instead of sampled codes.")
+    image_size: str = _setting("auto", "auto, N or HxW.")
+    val_fraction: float = _setting(0.1, "Share of the data held out for validation where there is no official split.")
+    precision: Literal["auto", "fp32"] = _setting("auto", "Arithmetic of the forward and backward pass.")
+    threshold: float = _setting(0.99, "Share of the total relevance that the active axes exceed.")
+    seed: int = _setting(0, "Seed of everything random.")
+
+    def validated(self) -> TrainConfig:
+        """This configuration, after checking every range.
+
+        Raises:
+            ConfigError: naming the flag, the value found and the range expected.
+        """
+        _check_range(self, "latent", 1, 100_000)
+        _check_range(self, "epochs", 1, math.inf)
+        _check_range(self, "batch_size", 1, math.inf)
+        _check_range(self, "lr_patience", 0, math.inf)
+        _check_range(self, "alpha_samples", 2, math.inf)
+        _check_range(self, "alpha_every", 1, math.inf)
+        _check_range(self, "student_t_draws", 0, 10_000)
+        _check_range(self, "prior_a0", 0, math.inf)
+        _check_range(self, "prior_b0", 0, math.inf)
+        _check_range(self, "seed", 0, 2**31 - 1)
+        _check_open(self, "lr", 0, 1)
+        _check_open(self, "val_fraction", 0, 1)
+        _check_open(self, "target_mse", 0, math.inf)
+        if self.beta != "auto":
+            _check_open(self, "beta", 0, math.inf)
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"--threshold is {self.threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
+        if self.beta == "auto" and self.target_mse is not None:
+            raise ConfigError("--beta auto and --target-mse both choose beta.", "Give one of them.")
+        if self.likelihood == "bernoulli" and self.beta == "auto":
+            raise ConfigError("--beta auto needs a Gaussian likelihood.", "Give --beta a number, or --likelihood gaussian.")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def fingerprint(self) -> str:
+        """A short hash of all settings."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def setting_names() -> list[str]:
+    """Names of all settings."""
+    return [setting.name for setting in fields(TrainConfig)]
+
+
+def config_from(settings: Mapping[str, Any], where: str) -> TrainConfig:
+    """A validated configuration from names and values, which may be strings.
+
+    Arguments:
+        settings: values by name; names may use dashes.
+        where: where they were read, for the error.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest known one) or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(TrainConfig)
+    values = {}
+    for raw_name, value in settings.items():
+        name = str(raw_name).replace("-", "_")
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            raise ConfigError(
+                f"{where}: unknown setting '{raw_name}'.", f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(hints)}."
+            )
+        values[name] = _convert(name, value, hints[name], where)
+    return TrainConfig(**values).validated()
+
+
+def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type that the field declares."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    for option in options:
+        if option is type(None):
+            if value is None or value == "":
+                return None
+        elif typing.get_origin(option) is Literal:
+            if value in typing.get_args(option):
+                return value
+        elif option is bool:
+            if isinstance(value, bool):
+                return value
+            if str(value).lower() in ("true", "false"):
+                return str(value).lower() == "true"
+        elif option is str and isinstance(value, str | int) and not isinstance(value, bool):
+            return str(value)
+        elif option in (int, float) and not isinstance(value, bool):
+            try:
+                return option(value) if option is float or float(value) == int(float(value)) else _refuse(name, value, hint, where)
+            except (TypeError, ValueError, OverflowError):
+                continue
+    return _refuse(name, value, hint, where)
+
+
+def _refuse(name: str, value: Any, hint: Any, where: str) -> Any:
+    kinds = typing.get_args(hint) if typing.get_origin(hint) is Literal else [getattr(hint, "__name__", str(hint))]
+    raise ConfigError(f"{where}: {name} is {value!r}; expected {' or '.join(map(str, kinds))}.", "ardtool train --help lists all settings.")
+
+
+def _check_range(config: TrainConfig, name: str, low: float, high: float) -> None:
+    value = getattr(config, name)
+    if value is not None and not low <= value <= high:
+        limit = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        raise ConfigError(f"--{name.replace('_', '-')} is {value:g}; expected {limit}.", f"The default is {getattr(TrainConfig, name)}.")
+
+
+def _check_open(config: TrainConfig, name: str, low: float, high: float) -> None:
+    value = getattr(config, name)
+    if value is not None and not (low < value < high):
+        limit = f"more than {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+        raise ConfigError(f"--{name.replace('_', '-')} is {value:g}; expected a number {limit}.", f"The default is {getattr(TrainConfig, name)}.")

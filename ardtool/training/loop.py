@@ -1,0 +1,254 @@
+"""The training loop: epochs of (learn the prior from X_α, gradient steps on the rest, validate), resumable after each.
+
+Every random choice of an epoch comes from generators seeded by (run seed, epoch, purpose). A run that was stopped and resumed therefore
+does exactly what an uninterrupted one does, bit for bit on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..autoencoder import Posterior
+from ..data.dataset import DataSet
+from ..errors import TrainingError
+from ..latent.codes import REFERENCE_ROWS, LatentCodes, encode_batches
+from ..latent.jacobian import column_norms, inference_mode
+from ..latent.relevance import active_count
+from ..latent.statistics import CodeStatistics
+from ..networks.build import NetworkAutoencoder
+from ..networks.initialise import ADAM_EPS
+from ..objectives.objective import Objective
+from .config import TrainConfig
+
+__all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
+
+EVALUATION_BATCH = 500
+TRACE_SAMPLES = 100
+STREAMS = ("hold-out", "shuffle", "noise", "prior", "validation", "final", "reference")
+
+
+def seeded(seed: int, epoch: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one purpose in one epoch."""
+    return torch.Generator(device).manual_seed(((seed * 1_000_003 + epoch) * len(STREAMS) + STREAMS.index(purpose)) % 2**63)
+
+
+def hold_out_size(alpha_samples: int, training_samples: int) -> int:
+    """|X_α| = min(alpha_samples, N_train / 5), at least 2."""
+    return max(2, min(alpha_samples, training_samples // 5))
+
+
+@dataclass
+class EpochRecord:
+    """What one epoch did: mean terms of the training and validation loss, and where the time went (seconds)."""
+
+    epoch: int
+    training: dict[str, float]
+    validation: dict[str, float]
+    state: dict[str, float]
+    lr: float
+    samples: int
+    step_seconds: float
+    prior_seconds: float
+    validation_seconds: float
+    active: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass
+class TrainingRun:
+    """A network, its objective and its data, on the way through the epochs.
+
+    Attributes:
+        config: resolved settings; `epochs` and `beta` are numbers here.
+        train, validation: index tensors into `data`.
+        epoch: epochs done.
+    """
+
+    config: TrainConfig
+    model: NetworkAutoencoder
+    objective: Objective
+    data: DataSet
+    train: Tensor
+    validation: Tensor
+    device: torch.device
+    epoch: int = 0
+    history: list[EpochRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device)
+        self.objective.to(self.device)
+        self.optimisers = self.objective.optimisers(self.model, self.lr, fused=True, eps=ADAM_EPS)
+        self.schedulers = [
+            torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser, factor=0.5, patience=max(self.config.lr_patience - 1, 0), threshold=1e-4, threshold_mode="abs"
+            )
+            for optimiser in self.optimisers
+        ]
+
+    @property
+    def epochs(self) -> int:
+        assert self.config.epochs is not None, "the configuration is resolved before training"
+        return self.config.epochs
+
+    @property
+    def lr(self) -> float:
+        assert self.config.lr is not None, "the configuration is resolved before training"
+        return self.config.lr
+
+    @property
+    def alpha_size(self) -> int:
+        """|X_α|; 0 for objectives that hold nothing out."""
+        return hold_out_size(self.config.alpha_samples, len(self.train)) if self.objective.holds_out_codes else 0
+
+    def fit(self, after_epoch: Callable[[EpochRecord], None], after_step: Callable[[int, int], None] | None = None) -> None:
+        """Run the remaining epochs.
+
+        Arguments:
+            after_epoch: called with the record of each epoch; checkpoints are written there.
+            after_step: called with (steps done in this epoch, steps per epoch).
+
+        Raises:
+            TrainingError: the loss is no longer finite; the last checkpoint is still good.
+        """
+        while self.epoch < self.epochs:
+            held_out, rest = self.split_epoch(self.epoch)
+            began = time.perf_counter()
+            if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
+                self.learn_prior(held_out, self.epoch, "prior")
+            prior_seconds = time.perf_counter() - began
+            training, samples, step_seconds = self._gradient_steps(rest, after_step)
+            began = time.perf_counter()
+            validation = self._validate()
+            validation_seconds = time.perf_counter() - began
+            self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
+            lr = self.optimisers[0].param_groups[0]["lr"]
+            self.epoch += 1
+            self.objective.end_epoch(validation, self.epoch / self.epochs)
+            if self.config.lr_patience:
+                for scheduler in self.schedulers:
+                    scheduler.step(validation["loss"])
+            record = EpochRecord(
+                self.epoch, training, validation, self.objective.summary(), lr, samples, step_seconds, prior_seconds, validation_seconds
+            )
+            if self.epoch in self.trace_epochs():
+                record.active = self.count_active()
+            self.history.append(record)
+            after_epoch(record)
+
+    def split_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Indices (X_α, X_sgd) of an epoch: disjoint, their union is the training set; X_α changes every `alpha_every` epochs."""
+        draw = epoch // self.config.alpha_every
+        order = torch.randperm(len(self.train), generator=seeded(self.config.seed, draw, "hold-out"))
+        return self.train[order[: self.alpha_size]], self.train[order[self.alpha_size :]]
+
+    def learn_prior(self, held_out: Tensor, epoch: int, purpose: str) -> Posterior:
+        """Encode X_α in inference mode and update the prior (Algorithm 2, Eq. 8 and 9); returns its posteriors."""
+        posterior = self.encode(held_out)
+        self.objective.update_prior(posterior, seeded(self.config.seed, epoch, purpose))
+        return posterior
+
+    def encode(self, index: Tensor) -> Posterior:
+        """Posteriors of some samples in inference mode, on the CPU."""
+        with inference_mode(self.model):
+            return encode_batches(self.model, (self.data.batch(part, self.device) for part in index.split(EVALUATION_BATCH)))
+
+    def count_active(self) -> int:
+        """The number of active axes as things stand, from up to 100 validation samples."""
+        codes = codes_of(self.encode(self.validation[:REFERENCE_ROWS]), self.objective, self.config.seed)
+        norms = column_norms(self.model, codes.reference.rows(slice(0, TRACE_SAMPLES)), device=self.device)
+        return int(active_count(norms.weight * codes.axis_variance, self.config.threshold))
+
+    def trace_epochs(self) -> set[int]:
+        """Epochs after which the active axes are counted: the start, the middle and the end of the last tenth of training."""
+        start = min(math.floor(0.9 * self.epochs), self.epochs - 1)
+        return {start, (start + self.epochs) // 2, self.epochs} - {0}
+
+    def has_converged(self) -> bool:
+        """Whether the number of active axes stood still over the last tenth of the epochs."""
+        counts = [record.active for record in self.history if record.active is not None]
+        return len(counts) > 1 and len(set(counts)) == 1
+
+    def final_codes(self) -> LatentCodes:
+        """The prior estimated once more from a fresh X_α, with moments and a reference batch of the training data's codes."""
+        order = torch.randperm(len(self.train), generator=seeded(self.config.seed, self.epochs, "final"))
+        if self.objective.holds_out_codes:
+            self.learn_prior(self.train[order[: self.alpha_size]], self.epochs, "final")
+        chosen = order[: self.config.alpha_samples]
+        return codes_of(self.encode(self.train[chosen]), self.objective, self.config.seed)
+
+    def state(self) -> dict[str, Any]:
+        """All that continues a run, nested."""
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "history": [record.to_dict() for record in self.history],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`."""
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        self.history = [EpochRecord(**record) for record in state["history"]]
+
+    def _gradient_steps(self, rest: Tensor, after_step: Callable[[int, int], None] | None) -> tuple[dict[str, float], int, float]:
+        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds. Losses are read once, at the end."""
+        self.model.train()
+        noise = seeded(self.config.seed, self.epoch, "noise", self.device)
+        batches = list(self._batches(rest))
+        totals: dict[str, Tensor] = {}
+        began = time.perf_counter()
+        for number, index in enumerate(batches, start=1):
+            terms = self.objective.step(self.model, self.data.batch(index, self.device), noise, self.optimisers)
+            totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
+            if after_step is not None:
+                after_step(number, len(batches))
+        means = {name: float(total) / len(batches) for name, total in totals.items()}
+        return means, sum(len(index) for index in batches), time.perf_counter() - began
+
+    def _batches(self, rest: Tensor) -> Iterator[Tensor]:
+        """Full batches in random order; what does not fill a batch waits for another epoch."""
+        size = min(self.config.batch_size, len(rest))
+        order = rest[torch.randperm(len(rest), generator=seeded(self.config.seed, self.epoch, "shuffle"))]
+        yield from order[: len(order) // size * size].split(size)
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """Mean terms of the loss on the validation data, with the same noise every epoch."""
+        noise = seeded(self.config.seed, 0, "validation", self.device)
+        totals: dict[str, Tensor] = {}
+        self.model.eval()
+        for index in self.validation.split(EVALUATION_BATCH):
+            terms = self.objective.losses(self.model, self.data.batch(index, self.device), noise)
+            totals = {name: totals.get(name, 0) + value * len(index) for name, value in terms.items()}
+        return {name: float(total) / len(self.validation) for name, total in totals.items()}
+
+    def _check_finite(self, terms: dict[str, float]) -> None:
+        broken = [name for name, value in terms.items() if not math.isfinite(value)]
+        if broken:
+            raise TrainingError(
+                f"The loss is not finite in epoch {self.epoch + 1}: {', '.join(f'{name} = {terms[name]}' for name in broken)}.",
+                f"Lower --lr (now {self.lr:g}) or raise --beta; the run folder holds the last good epoch.",
+            )
+
+
+def codes_of(posterior: Posterior, objective: Objective, seed: int) -> LatentCodes:
+    """Moments of one draw from the posteriors, the first rows as reference batch, and the objective's prior."""
+    statistics = CodeStatistics.of(posterior.sample(seeded(seed, 0, "reference")))
+    return LatentCodes(statistics, posterior.rows(slice(0, REFERENCE_ROWS)), objective.prior())

@@ -1,0 +1,113 @@
+"""From settings and data to a run: fill in what the user left open, build the network and the objective.
+
+Defaults where neither the user nor the data set says otherwise, chosen on `sprites` and on linear data of known rank
+(docs/decisions/0002-default-beta.md): β = 0.2 for images in [0, 1], 0.1 for standardised vectors; as many epochs as make about
+2,000 gradient steps on images and 6,000 on vectors, at least 20.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..data.dataset import DataSet, Scaling, split_indices
+from ..errors import ConfigError, DataError, TrainingError
+from ..networks.build import ARCHITECTURES, architecture_record, build_network
+from ..networks.specs import PAPER_NETWORKS
+from ..objectives import OBJECTIVES
+from .config import TrainConfig
+from .loop import TrainingRun, hold_out_size
+
+__all__ = ["prepare_run", "resolved"]
+
+IMAGE_BETA, VECTOR_BETA = 0.2, 0.1
+PAPER_RATE, OWN_RATE = 5e-4, 2e-3
+IMAGE_STEPS, VECTOR_STEPS = 2000, 6000
+FEWEST_EPOCHS = 20
+GREY_LEVEL, VECTOR_FLOOR = 1 / 255, 1e-3
+VARIANCE_SAMPLES = 2000
+
+
+def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
+    """The settings with every `None` filled in: the data set's own value, else the default.
+
+    Raises:
+        ConfigError: an unknown method or architecture.
+    """
+    if config.method not in OBJECTIVES:
+        raise ConfigError(f"Unknown method '{config.method}'.", f"Known are {', '.join(OBJECTIVES)}.")
+    arch = _arch(config, data)
+    likelihood = data.settings.get("likelihood", "gaussian") if config.likelihood == "auto" else config.likelihood
+    if likelihood == "bernoulli" and data.value_range != (0.0, 1.0):
+        raise ConfigError("--likelihood bernoulli needs images in [0, 1].", "Use --likelihood gaussian.")
+    beta = config.beta
+    if beta is None:
+        beta = data.settings.get("beta", IMAGE_BETA if data.is_images else VECTOR_BETA)
+    epochs = config.epochs or data.settings.get("epochs") or _epochs(config, data)
+    lr = config.lr or (PAPER_RATE if arch in PAPER_NETWORKS else OWN_RATE)
+    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, lr=lr, precision="fp32")
+
+
+def _arch(config: TrainConfig, data: DataSet) -> str:
+    arch = config.arch or data.settings.get("arch", "auto")
+    if arch == "paper":
+        arch = f"paper-{data.name}"
+        if arch not in PAPER_NETWORKS:
+            names = ", ".join(name.removeprefix("paper-") for name in PAPER_NETWORKS)
+            raise ConfigError(f"The paper has no network for '{data.name}'; it has for {names}.", "Use --arch auto, or name one: --arch paper-mnist.")
+    if arch not in ARCHITECTURES:
+        raise ConfigError(f"Unknown architecture '{arch}'.", f"Known are {', '.join(ARCHITECTURES)}.")
+    return arch
+
+
+def _epochs(config: TrainConfig, data: DataSet) -> int:
+    training = len(data) - (data.validation or round(len(data) * config.val_fraction))
+    steps_per_epoch = max(1, (training - hold_out_size(config.alpha_samples, training)) // config.batch_size)
+    return max(FEWEST_EPOCHS, math.ceil((IMAGE_STEPS if data.is_images else VECTOR_STEPS) / steps_per_epoch))
+
+
+def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> TrainingRun:
+    """A run at epoch 0: data split and standardised, network and objective initialised from the seed.
+
+    Arguments:
+        config: resolved settings.
+        data: as opened; vectors are standardised here by the training part's moments.
+
+    Raises:
+        ConfigError: the network does not take these data.
+        DataError: too few samples.
+        TrainingError: more latent axes than training samples.
+    """
+    train, validation = split_indices(data, config.val_fraction, config.seed)
+    if len(train) < 5:
+        raise DataError(f"'{data.name}' leaves {len(train)} samples to train on; at least 5 are needed.", "Give a data set with more samples.")
+    if config.latent > len(train):
+        raise TrainingError(
+            f"--latent is {config.latent}, more latent axes than the {len(train)} training samples of '{data.name}'.",
+            f"Use --latent {max(1, min(len(train) // 10, 16))}, or more data.",
+        )
+    if not data.is_images:
+        data = data.standardised(Scaling.fit(data.values[train]))
+    record = architecture_record(config.arch or "auto", data.shape, config.latent, value_range=data.value_range)
+    variance = _variance(data, train)
+    span = 1.0 if data.value_range is None else data.value_range[1] - data.value_range[0]
+    floor = (GREY_LEVEL * span if data.is_images else VECTOR_FLOOR) ** 2
+    objective = OBJECTIVES[config.method].from_settings(config.to_dict(), data_variance=variance, mse_floor=floor)
+    network = build_network(record, config.seed)
+    return TrainingRun(config, network, objective, data, train, validation, device)
+
+
+def _variance(data: DataSet, train: Tensor) -> float:
+    """Mean variance per output over (up to 2,000 of) the training samples: the error of predicting the mean.
+
+    Raises:
+        DataError: all samples are equal.
+    """
+    sample = data.batch(train[torch.linspace(0, len(train) - 1, min(len(train), VARIANCE_SAMPLES)).long()])
+    variance = float(sample.var(dim=0, correction=0).mean())
+    if variance <= 1e-12:
+        raise DataError(f"'{data.name}' is constant: its samples are equal.", "There is nothing to encode; check the file.")
+    return variance

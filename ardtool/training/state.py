@@ -1,0 +1,47 @@
+"""Nested training state as named tensors and JSON, so that it can be saved without pickle and restored bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["flatten_state", "unflatten_state"]
+
+MARK = "$tensor"
+
+
+def flatten_state(state: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
+    """Split nested dicts and lists into (tensors by dotted name, a skeleton that JSON can hold).
+
+    Integer keys, as in an optimiser's state, are kept apart from string keys.
+    """
+    if isinstance(state, Tensor):
+        return {prefix: state.detach().cpu().contiguous()}, {MARK: prefix}
+    if isinstance(state, dict):
+        entries: list[list[Any]] = []
+        tensors: dict[str, Tensor] = {}
+        for key, value in state.items():
+            found, skeleton = flatten_state(value, f"{prefix}.{key}" if prefix else str(key))
+            tensors |= found
+            entries.append([key, skeleton])
+        return tensors, {"$dict": entries}
+    if isinstance(state, list | tuple):
+        tensors, items = {}, []
+        for index, value in enumerate(state):
+            found, skeleton = flatten_state(value, f"{prefix}.{index}")
+            tensors |= found
+            items.append(skeleton)
+        return tensors, items
+    return {}, state
+
+
+def unflatten_state(tensors: dict[str, Tensor], skeleton: Any) -> Any:
+    """The inverse of `flatten_state` (tuples come back as lists)."""
+    if isinstance(skeleton, list):
+        return [unflatten_state(tensors, item) for item in skeleton]
+    if isinstance(skeleton, dict):
+        if MARK in skeleton:
+            return tensors[skeleton[MARK]]
+        return {key: unflatten_state(tensors, value) for key, value in skeleton["$dict"]}
+    return skeleton

@@ -1,0 +1,144 @@
+"""The one door to all data: names, paths, and what is said when neither fits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ardtool.data.catalogue import catalogue, default_data_root, open_data
+from ardtool.errors import ConfigError, DataError
+
+NAMES = ["mnist", "sprites", "sprites-2", "sprites-3", "sprites-4", "sprites-5", "sprites-6"]
+
+
+def test_rows_are_sorted_and_say_something():
+    rows = catalogue()
+    assert [name for name, _ in rows] == NAMES
+    assert len({summary for _, summary in rows}) == len(NAMES)
+    assert all(len(summary) > 20 for _, summary in rows)
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_named_sprites(name: str):
+    data = open_data(name, split="test")
+    count = int(name.partition("-")[2] or 4)
+    assert data.name == name
+    assert data.factors.shape == (2000, count) == (len(data), len(data.factor_names))
+
+
+def test_sprites_have_four_factors():
+    assert open_data("sprites", split="test").sha256() == open_data("sprites-4", split="test").sha256()
+
+
+def test_paths_of_every_kind(tmp_path: Path):
+    vectors = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    np.save(tmp_path / "a b.npy", vectors)
+    np.savez(tmp_path / "c.NPZ", x=vectors)
+    (tmp_path / "c.NPZ.npz").rename(tmp_path / "c.NPZ")
+    (tmp_path / "pics.v2").mkdir()
+    for number in (10, 200):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "pics.v2" / f"{number}.png")
+    for file, name in (("a b.npy", "a-b"), ("c.NPZ", "c")):
+        data = open_data(str(tmp_path / file))
+        assert torch.equal(data.values, torch.from_numpy(vectors))
+        assert data.name == name
+    data = open_data(str(tmp_path / "pics.v2"), image_size="16")
+    assert data.values.shape == (2, 3, 16, 16)
+    assert data.name == "pics.v2"
+    assert open_data(str(tmp_path / "pics.v2"), split="test").values.shape == (2, 3, 8, 8)
+
+
+def test_a_name_wins_over_a_folder_and_dot_slash_means_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("sprites", "mine"):
+        Path(folder).mkdir()
+        for number in (10, 200):
+            Image.new("L", (8, 8), number).save(Path(folder) / f"{number}.png")
+    assert len(open_data("sprites", split="test")) == 2000
+    assert open_data("./sprites").shape == (1, 8, 8)
+    assert open_data("mine").name == "mine"
+    assert open_data("./mine/../mine").name == "mine"
+
+
+def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "v.npy", np.eye(3))
+    assert open_data("~/v.npy").shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sprite", "sprites"), ("sprites-7", "sprites-")]
+)
+def test_near_names_are_suggested(written: str, meant: str, sentence):
+    text = sentence(open_data, written, kind=DataError)
+    assert f"Unknown data set '{written}'; expected one of {', '.join(NAMES)}, or a path to a folder, .zip, .npy or .npz." in text
+    assert f"Did you mean '{meant}" in text
+
+
+@pytest.mark.parametrize("written", ["qqqq", ""])
+def test_strange_names_lead_to_the_list(written: str, sentence):
+    text = sentence(open_data, written, kind=DataError)
+    assert f"Unknown data set '{written}'" in text
+    assert "`ardtool data` lists the names" in text
+    assert "Did you mean" not in text
+
+
+@pytest.mark.parametrize("written", ["photos/", "missing.npy", "a/b", "~/nowhere-at-all"])
+def test_missing_paths(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence):
+    monkeypatch.chdir(tmp_path)
+    text = sentence(open_data, written, kind=DataError)
+    assert f"The data path '{written}' does not exist." in text
+    assert "a name from `ardtool data`" in text
+
+
+def test_unknown_kinds_of_files(tmp_path: Path, sentence):
+    for name, said in (("x.csv", "Files that end in '.csv' are not read"), ("plain", "A file without a suffix is not read")):
+        (tmp_path / name).write_text("1,2")
+        text = sentence(open_data, str(tmp_path / name), kind=DataError)
+        assert f"{tmp_path / name}: {said}; expected a folder, .zip, .npy or .npz." in text
+        assert "numpy.save" in text
+
+
+def test_wrong_requests(sentence):
+    assert "Unknown split 'valid'; expected train or test." in sentence(open_data, "sprites", split="valid", kind=DataError)
+    assert "The image size 'huge' is not usable" in sentence(open_data, "sprites", image_size="huge", kind=ConfigError)
+
+
+def test_named_data_are_resized_when_asked(tmp_path: Path, small_mnist):
+    small_mnist(tmp_path)
+    native, larger = (open_data("mnist", data_root=tmp_path, image_size=size) for size in ("32", "40x48"))
+    assert native.shape == (1, 32, 32)
+    assert native.notes == ()
+    assert native.settings
+    assert larger.shape == (1, 40, 48)
+    assert larger.validation == native.validation
+    assert larger.notes == ("The images are resized from 32x32 to 40x48 pixels (height x width).",)
+    assert larger.settings == {}  # they name a network for 32×32
+
+
+def test_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("ARDTOOL_DATA", str(tmp_path))
+    assert default_data_root() == tmp_path
+    for empty in ("", None):
+        monkeypatch.setenv("ARDTOOL_DATA", "") if empty == "" else monkeypatch.delenv("ARDTOOL_DATA")
+        assert default_data_root() == Path("data")
+
+
+def test_data_root_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_mnist):
+    monkeypatch.setenv("ARDTOOL_DATA", str(tmp_path))
+    small_mnist(tmp_path)
+    assert open_data("mnist").shape == (1, 32, 32)
+
+
+def test_importing_is_light():
+    code = "import sys, ardtool.data; print([m for m in ('PIL', 'torchvision', 'matplotlib', 'sklearn') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.strip() == "[]", done.stderr
