@@ -112,6 +112,8 @@ def train(
     run = prepare_run(config, data, chosen)
     data_hash = data.sha256()
     folder = _folder(config, data, data_hash, out)
+    if not force:
+        _check_settings(folder, config.to_dict() | {"data_sha256": data_hash})
     if folder.is_finished and not force:
         return replace(_result_of(folder), repeated=True)
     if folder.is_resumable and not force and not resume:
@@ -238,6 +240,23 @@ def _folder(config: TrainConfig, data: DataSet, data_hash: str, out: Path | None
         return plain
     digest = hashlib.sha256((config.fingerprint() + data_hash).encode()).hexdigest()[:8]
     return RunFolder(Path(f"{plain.path}-{digest}"))
+
+
+def _check_settings(folder: RunFolder, settings: dict[str, Any]) -> None:
+    """A run that lives in the folder has the same settings and data.
+
+    Raises:
+        TrainingError: naming what differs.
+    """
+    there = folder.read_settings()
+    if there is None or not (folder.is_finished or folder.is_resumable):
+        return
+    other = [name for name in settings if there.get(name) != settings[name]]
+    if other:
+        shown = ", ".join("other data" if name == "data_sha256" else f"{name} {there.get(name)}, not {settings[name]}" for name in other)
+        raise TrainingError(
+            f"{folder.path} holds a run of other settings: {shown}.", "Choose another --out, or replace that run with --force."
+        )
 
 
 def known_codes(model: SavedModel) -> LatentCodes:

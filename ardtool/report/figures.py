@@ -66,16 +66,18 @@ def _draw_shares(ax: Axes, ranked: Sequence[AxisRelevance]) -> None:
     percent_axis(ax)
     ax.set_ylabel("share of the relevance score", fontsize=NORMAL, color=INK)
     separate = count <= SEPARATE_BARS
+    handles: list[Any] = []
     for name, colour, chosen in _groups(ranked):
-        ax.bar(rank[chosen], share[chosen], width=0.72 if separate else 1.0, color=colour, linewidth=0, label=name)
+        width = 0.72 if separate else 1.0
+        handles.append(ax.bar(rank[chosen], share[chosen], width=width, color=colour, linewidth=0, label=name))
     if separate:
         caps = 2 if count <= LABELLED_AXES else 0
         ax.errorbar(rank, share, yerr=error, fmt="none", ecolor=INK, elinewidth=0.9, capsize=caps)
         hidden = rank[share < floor]
         if len(hidden):
-            ax.plot(hidden, np.full(len(hidden), floor * 1.12), "v", color=GREY, markersize=4.5, label="below the scale")
+            handles += ax.plot(hidden, np.full(len(hidden), floor * 1.12), "v", color=GREY, markersize=4.5, label="below the scale")
     _label_ranks(ax, ranked)
-    key(ax, place="above")
+    key(ax, handles, "above")
 
 
 def _floor(share: np.ndarray) -> float:
@@ -151,7 +153,7 @@ def history_figure(history: Sequence[dict[str, Any]], title: str) -> Figure:
 
 
 def _draw_history(ax: Axes, history: Sequence[dict[str, Any]], series: dict[str, tuple[str, str, str]], name: str) -> None:
-    """Lines by epoch, each of record[part][entry], as far as there are any; the scale is logarithmic where all values are positive."""
+    """Lines by epoch, each of record[part][entry] where there is one; a logarithmic scale where all values are positive."""
     from matplotlib.ticker import MaxNLocator
 
     plain_axes(ax)
@@ -166,10 +168,13 @@ def _draw_history(ax: Axes, history: Sequence[dict[str, Any]], series: dict[str,
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch", fontsize=NORMAL, color=INK)
     ax.set_ylabel(name, fontsize=NORMAL, color=INK)
-    if drawn:
-        if min(drawn) > 0:
-            log_ticks(ax)
-        key(ax)
+    if not drawn:
+        ax.text(0.5, 0.5, "no epochs yet", transform=ax.transAxes, fontsize=NORMAL, color=INK, ha="center", va="center")
+        ax.set(xticks=[], yticks=[])
+        return
+    if min(drawn) > 0:
+        log_ticks(ax)
+    key(ax)
 
 
 def _number(value: float | None) -> float:

@@ -1,6 +1,6 @@
 """The common look of all figures: sizes in pixels at 120 dots an inch, a few colours, thin axes.
 
-Nothing uses matplotlib's global state, so that figures may be drawn in any thread.
+Figures are made without pyplot: they belong to nobody but the caller, need no display, and vanish with their last reference.
 """
 
 from __future__ import annotations
@@ -54,12 +54,14 @@ def percent_axis(ax: Axes) -> None:
 
 
 def log_ticks(ax: Axes) -> None:
-    """A logarithmic y axis with plain numbers: at 1, 2 and 5 where it spans few decades."""
+    """A logarithmic y axis with plain numbers, the more of them the fewer decades it spans."""
     from matplotlib.ticker import LogLocator
 
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if math.log10(high / low) < 2 else (1,), numticks=9))
+    decades = math.log10(high / low)
+    subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1 else (1, 2, 5) if decades < 2 else (1,)
+    ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.minorticks_off()
 

@@ -93,9 +93,7 @@ def _draw_box(ax: Axes, left: float, top: float, right: float, bottom: float) ->
     ax.text(left + 14, top, "not relevant", fontsize=NORMAL, color=RED, va="center", bbox=plain, zorder=5)
 
 
-def vector_traversal_figure(
-    rows: np.ndarray, labels: Sequence[str], relevant: int, offsets: Sequence[float], title: str
-) -> Figure:
+def vector_traversal_figure(rows: np.ndarray, labels: Sequence[str], relevant: int, offsets: Sequence[float], title: str) -> Figure:
     """Decoded vectors along every axis: one panel an axis with one line a step; panels that are not relevant are framed red.
 
     Arguments:

@@ -148,8 +148,14 @@ def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
 
 
 def _refuse(name: str, value: Any, hint: Any, where: str) -> Any:
-    kinds = typing.get_args(hint) if typing.get_origin(hint) is Literal else [getattr(hint, "__name__", str(hint))]
-    raise ConfigError(f"{where}: {name} is {value!r}; expected {' or '.join(map(str, kinds))}.", "ardtool train --help lists all settings.")
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    kinds: list[str] = []
+    for part in typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,):
+        if typing.get_origin(part) is Literal:
+            kinds += map(str, typing.get_args(part))
+        elif part is not type(None):
+            kinds.append(words[part])
+    raise ConfigError(f"{where}: {name} is {value!r}; expected {' or '.join(kinds)}.", "ardtool train --help lists all settings.")
 
 
 def _check_range(config: TrainConfig, name: str, low: float, high: float) -> None:

@@ -1,0 +1,139 @@
+"""Training progress on stderr: a live line in a terminal, else plain lines, about thirty of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from .rendering import Output, number
+
+if TYPE_CHECKING:
+    from ..training.loop import EpochRecord, TrainingRun
+
+__all__ = ["TrainingProgress"]
+
+MOST_LINES = 30
+REFRESH = 0.1  # seconds
+
+
+class TrainingProgress:
+    """The observer that the command line gives to `commands.train.train`."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._live: Progress | None = None
+        self._run: TrainingRun | None = None
+        self._folder: Path | None = None
+        self._first_epoch = 0
+        self._losses = ""
+        self._epoch_began = 0.0
+        self._shown = 0.0
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def interrupted(self) -> str:
+        """What to say after Ctrl-C."""
+        if self._run is None or self._folder is None or self._run.epoch == 0:
+            return "Interrupted before the first epoch was done; nothing is lost, start again."
+        return (
+            f"Interrupted after epoch {self._run.epoch} of {self._run.epochs}; continue with: ardtool train --resume --out {self._folder}"
+        )
+
+    def started(self, run: TrainingRun, folder: Path) -> None:
+        self._run, self._folder, self._first_epoch = run, folder, run.epoch
+        for label, text in _description(run, folder).items():
+            self._output.note(Text.assemble((f"{label:<6}", "dim"), text))
+        if run.epoch:
+            self._output.note(Text.assemble((f"{'':<6}", "dim"), f"continuing after epoch {run.epoch} of {run.epochs}"))
+        self._output.note()
+        if not self._output.quiet and self._output.stderr.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(None, complete_style="green", finished_style="green"),
+                _Left(),
+                _Numbers(),
+            )
+            self._live = Progress(*columns, console=self._output.stderr, transient=True, expand=True)
+            self._task = self._live.add_task(self._epoch_text(), total=None, numbers="", epochs_left=None)
+            self._live.start()
+
+    def stepped(self, done: int, steps: int) -> None:
+        if self._live is None or self._run is None:
+            return
+        now = time.perf_counter()
+        if done == 1:
+            self._epoch_began = now
+        elif now - self._shown >= REFRESH or done == steps:
+            self._shown = now
+            speed = (done - 1) * self._run.config.batch_size / max(now - self._epoch_began, 1e-9)
+            completed = (self._run.epoch - self._first_epoch) * steps + done
+            total = (self._run.epochs - self._first_epoch) * steps
+            numbers = f"{self._losses}{number(speed)} samples/s"
+            self._live.update(self._task, description=self._epoch_text(), completed=completed, total=total, numbers=numbers)
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        self._losses = f"loss {number(record.training['loss'])} · val MSE {number(record.validation['mse'])} · "
+        if self._live is not None or self._run is None:
+            return
+        last, every = self._run.epochs, math.ceil(self._run.epochs / MOST_LINES)
+        if record.epoch % every == 0 or record.epoch in (self._first_epoch + 1, last):
+            speed = number(record.samples / max(record.step_seconds, 1e-9))
+            self._output.note(f"epoch {record.epoch:>{len(str(last))}}/{last}  {self._losses}{speed} samples/s")
+
+    def noted(self, text: str) -> None:
+        self._output.note(Text.assemble((f"{'note':<6}", "dim"), text))
+
+    def _epoch_text(self) -> str:
+        assert self._run is not None
+        return f"epoch {min(self._run.epoch + 1, self._run.epochs)}/{self._run.epochs}"
+
+
+class _Left(ProgressColumn):
+    """Time left, from the mean speed so far."""
+
+    def render(self, task: Task) -> Text:
+        if not task.total or not task.completed or task.elapsed is None:
+            return Text("")
+        seconds = math.ceil(task.elapsed * (task.total - task.completed) / task.completed)
+        hours, minutes = seconds // 3600, seconds % 3600 // 60
+        text = f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+        return Text(f"{text} left", "dim")
+
+
+class _Numbers(ProgressColumn):
+    """Losses and speed."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["numbers"], "dim")
+
+
+def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
+    """What is about to be trained, by label."""
+    config = run.config
+    alpha = f" ({run.alpha_size:,} of them in X_α)" if run.alpha_size else ""
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    beta = config.beta if isinstance(config.beta, str) or config.beta is None else f"{config.beta:g}"
+    steered = "" if config.target_mse is None else f", steered to MSE {config.target_mse:g}"
+    name = run.model.record.get("name", config.arch)
+    return {
+        "data": f"{run.data.name}: {len(run.train):,} training samples{alpha}, {len(run.validation):,} for validation",
+        "model": f"{config.method} · {name} network · {config.latent:,} latent axes · {parameters:,} parameters",
+        "fit": f"{config.epochs:,} epochs · batches of {config.batch_size:,} · β {beta}{steered} · on {run.device}",
+        "run": str(folder),
+    }

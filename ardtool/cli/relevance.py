@@ -1,0 +1,74 @@
+"""`ardtool relevance`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Json, Latents, Model, Plugin, Quiet, Seed, Threshold
+
+__all__ = ["relevance"]
+
+
+def relevance(
+    model: Model = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="INT", help="Codes at which the decoder is differentiated; 100, or all where there are fewer.", show_default=False
+        ),
+    ] = None,
+    threshold: Threshold = 0.99,
+    convention: Annotated[
+        Literal["paper", "authors-code"],
+        typer.Option(metavar="NAME", help="Weights by Eq. 19 (paper), or as the authors' code has them (authors-code)."),
+    ] = "paper",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares of all axes to this .png, .svg or .pdf.")] = None,
+    data: Data = None,
+    latents: Latents = None,
+    assume_prior: AssumePrior = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    force: ForceNoEffect = False,
+    plugin: Plugin = None,
+) -> None:
+    """Score every latent axis, and find the ones that matter."""
+    from ..commands.relevance import relevance as score
+    from .rendering import Output, finite
+    from .tables import show_relevance
+
+    output = Output(as_json, quiet)
+    with output.status("measuring the axes"):
+        result = score(
+            model,
+            samples=samples,
+            threshold=threshold,
+            convention=convention,
+            data=data,
+            latents=latents,
+            assume_prior=assume_prior,
+            seed=seed,
+            device=device,
+            plugin=plugin,
+            data_root=data_root,
+        )
+    files = []
+    if out is not None:
+        from ..storage.atomic import write_json
+
+        write_json(out, finite(result.to_dict()))
+        files.append(out)
+    if plot is not None:
+        from ..report.figures import save_figure, scree_figure
+
+        title = f"{result.active} of {result.latent_dim} latent axes are relevant"
+        save_figure(scree_figure(result.axes, result.threshold, result.active, result.active_interval, title), plot)
+        files.append(plot)
+    output.result(result, lambda: show_relevance(output, result))
+    output.wrote(files)

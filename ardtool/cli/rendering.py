@@ -1,0 +1,143 @@
+"""Where output goes and how it looks: results on stdout, everything else on stderr, JSON alone where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..commands.sample import FilesResult
+
+__all__ = ["Output", "finite", "labelled", "number", "percent", "stderr_console", "stdout_console", "with_error"]
+
+PIPE_WIDTH = 100
+MOST_FILES = 3
+
+
+class _Result(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def stdout_console() -> Console:
+    """Where results go."""
+    return _console(sys.stdout.isatty(), stderr=False)
+
+
+def stderr_console() -> Console:
+    """Where everything else goes."""
+    return _console(sys.stderr.isatty(), stderr=True)
+
+
+def _console(terminal: bool, stderr: bool) -> Console:
+    width = None if terminal or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+class Output:
+    """The two streams of one command.
+
+    Arguments:
+        as_json: print results as JSON and nothing else on stdout.
+        quiet: print no notes and no progress.
+    """
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.stdout = stdout_console()
+        self.stderr = stderr_console()
+
+    def result(self, result: _Result, show: Callable[[], None]) -> None:
+        """Print a result: as JSON, or as `show` prints it."""
+        if self.as_json:
+            self.json(result.to_dict())
+        else:
+            show()
+
+    def json(self, value: dict[str, Any]) -> None:
+        """Print one JSON object on stdout; what is not a finite number becomes null."""
+        sys.stdout.write(json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: Text | str = "") -> None:
+        """One line of a result, never wrapped."""
+        self.stdout.print(text, soft_wrap=True)
+
+    def note(self, text: Text | str = "") -> None:
+        """One line on stderr."""
+        if not self.quiet:
+            self.stderr.print(text, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A warning on stderr."""
+        self.note(labelled("warning", text, "yellow"))
+
+    def wrote(self, files: Iterable[str | Path]) -> None:
+        """Name the files that were written; JSON results name theirs themselves."""
+        for file in files:
+            text = Text.assemble(("wrote ", "dim"), str(file))
+            self.note(text) if self.as_json else self.line(text)
+
+    def wrote_files(self, result: FilesResult) -> None:
+        """Name the files behind a result and what is in them."""
+        shape = "×".join(map(str, result.shape))
+        files = result.files
+        self.wrote(files if len(files) <= MOST_FILES else [f"{len(files):,} files: {files[0]} … {files[-1]}"])
+        self.note(Text(f"{shape} values · axes {', '.join(map(str, result.axes))}", "dim"))
+
+    def status(self, text: str) -> AbstractContextManager[Any]:
+        """Something that moves on a terminal while a command works."""
+        if self.quiet or not self.stderr.is_terminal:
+            return nullcontext()
+        return self.stderr.status(Text(text, "dim"), spinner="dots", spinner_style="dim")
+
+
+def labelled(label: str, message: str, colour: str) -> Text:
+    """`label: message` with a coloured label."""
+    return Text.assemble((f"{label}:" if message else label, f"bold {colour}"), f" {message}" if message else "")
+
+
+def finite(value: Any) -> Any:
+    """The same value with every NaN and infinity replaced by None, so that it is valid JSON."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return value
+
+
+def number(value: float | None) -> str:
+    """Three significant digits: 0.0123, 41.2, 1,204, 1.2e-05; a dash for nothing."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:,.0f}"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:#.3g}".removesuffix(".")
+
+
+def percent(share: float) -> str:
+    """A share in percent with one digit: 34.1, <0.1, 0."""
+    if 0 < share < 0.0005:
+        return "<0.1"
+    return f"{100 * share:.1f}" if share else "0"
+
+
+def with_error(value: float, stderr: float) -> str:
+    """A value and its standard error with two digits: 37.51 ± 0.83."""
+    if not (math.isfinite(value) and math.isfinite(stderr)) or stderr <= 0:
+        return number(value)
+    digits = max(0, 1 - math.floor(math.log10(stderr)))
+    if digits > 4 or abs(value) >= 1e6:
+        return f"{value:.2g} ± {stderr:.1g}"
+    return f"{value:,.{digits}f} ± {stderr:,.{digits}f}"

@@ -1,0 +1,68 @@
+"""`ardtool sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Json, Latents, Model, Plugin, Quiet, Seed
+
+__all__ = ["sample"]
+
+
+def sample(
+    model: Model = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="A picture, an .npz or .npy, or a folder of pictures. \\[default: samples.png; samples.npz for vectors]",
+            show_default=False,
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="How many samples.")] = 64,
+    sampler: Annotated[
+        Literal["paper", "centred", "full-gaussian", "gmm"] | None,
+        typer.Option(
+            metavar="NAME",
+            help="How codes are drawn: paper, centred, full-gaussian or gmm. \\[default: paper for learned priors, else full-gaussian]",
+            show_default=False,
+        ),
+    ] = None,
+    all_axes: Annotated[bool, typer.Option("--all-axes", metavar="", help="Let the axes that are not relevant vary too.")] = False,
+    data: Data = None,
+    latents: Latents = None,
+    assume_prior: AssumePrior = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    force: ForceNoEffect = False,
+    plugin: Plugin = None,
+) -> None:
+    """Draw new data from the model."""
+    from ..commands.opening import choose_device, open_model
+    from ..commands.sample import sample as draw
+    from .rendering import Output
+
+    output = Output(as_json, quiet)
+    with output.status("sampling"):
+        opened = open_model(model, choose_device(device), plugin)
+        default = Path("samples.png" if len(opened.autoencoder.input_shape) == 3 else "samples.npz")
+        result = draw(
+            opened,
+            out=out or default,
+            n=n,
+            sampler=sampler,
+            all_axes=all_axes,
+            data=data,
+            latents=latents,
+            assume_prior=assume_prior,
+            seed=seed,
+            device=device,
+            data_root=data_root,
+        )
+    output.result(result, lambda: output.wrote_files(result))

@@ -1,0 +1,107 @@
+"""Axes and metrics as tables for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.bar import Bar
+from rich.table import Table
+from rich.text import Text
+
+from .rendering import Output, number, percent, with_error
+
+if TYPE_CHECKING:
+    from ..commands.evaluate import EvaluateResult
+    from ..commands.relevance import RelevanceResult
+    from ..latent.relevance import AxisRelevance
+
+__all__ = ["headline", "show_axes", "show_metrics", "show_relevance"]
+
+MOST_ROWS = 40
+MORE_ROWS = 4
+BAR_WIDTH = 24
+ROOMY = 92
+COLOURS = {"relevant": "", "weak": "dim", "ignored": "dim", "collapsed": "dim"}
+
+
+def show_relevance(output: Output, result: RelevanceResult) -> None:
+    """The headline, how it was computed, and every axis in full."""
+    output.line(headline(result))
+    sources = {"model": "the model file", "data": "the data given", "latents": "the codes given", "prior": "an assumed N(0, I)"}
+    kinds = {"second_moment": "prior variance σ̂²", "centred": "variance of the codes"}
+    details = (
+        f"{result.method} · {kinds.get(result.variance_kind, result.variance_kind)} × squared Jacobian at "
+        f"{result.estimator['samples']} codes from {sources.get(result.codes_from, result.codes_from)} · convention: {result.convention}"
+    )
+    output.line(Text(details, "dim"))
+    output.line(Text(result.model, "dim"))
+    output.line()
+    show_axes(output, result, full=True)
+
+
+def headline(result: RelevanceResult) -> Text:
+    """The answer in one line."""
+    low, high = result.active_interval
+    verb = "is" if result.active == 1 else "are"
+    return Text.assemble(
+        (f"{result.active} of {result.latent_dim} latent axes {verb} relevant", "bold green"),
+        (f"   95 % interval {low}–{high} · threshold {100 * result.threshold:g} %", "dim"),
+    )
+
+
+def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
+    """One row an axis, most relevant first; of more than 40 axes the active ones and the first few of the others.
+
+    Arguments:
+        full: all numbers; else a bar of the share in place of variance, weight and variance of means.
+    """
+    pruned = list(result.original_axes) != list(range(result.latent_dim))
+    roomy = output.stdout.width >= ROOMY
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 2 if roomy else 1, 0, 0),
+        header_style="dim",
+        collapse_padding=True,
+    )
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("axis", justify="right", no_wrap=True)
+    if pruned:
+        table.add_column("was", justify="right", no_wrap=True)
+    if not full:
+        table.add_column("", min_width=8, width=BAR_WIDTH, no_wrap=True)
+    for name in ("share %", "cum. %", "score", *(("variance", "weight") if full else ()), "KL", *(("Var μ",) if full else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    rows = result.axes if result.latent_dim <= MOST_ROWS else result.axes[: result.active + MORE_ROWS]
+    largest = max((axis.explained for axis in result.axes), default=0.0) or 1.0
+    for rank, axis in enumerate(rows, start=1):
+        was = [str(result.original_axes[axis.axis])] if pruned else []
+        bar = [] if full else [Bar(largest, 0, axis.explained, width=BAR_WIDTH, color="green" if axis.active else "bright_black")]
+        table.add_row(str(rank), str(axis.axis), *was, *bar, *_numbers(axis, full), axis.state, style=COLOURS[axis.state])
+    output.stdout.print(table)
+    hidden = result.latent_dim - len(rows)
+    if hidden:
+        output.line(Text(f"… and {hidden:,} more (all are in relevance.json and in --json)", "dim"))
+
+
+def _numbers(axis: AxisRelevance, full: bool) -> list[str]:
+    values = [percent(axis.explained), percent(axis.cumulative), with_error(axis.score, axis.score_stderr)]
+    if full:
+        values += [number(axis.variance), number(axis.weight)]
+    values.append(number(axis.kl))
+    return [*values, number(axis.mean_variance)] if full else values
+
+
+def show_metrics(output: Output, result: EvaluateResult) -> None:
+    """One row a metric."""
+    output.line(Text.assemble((result.model, "bold"), (f"   on {result.data}", "dim")))
+    output.line()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name, justify in (("metric", "left"), ("value", "right"), ("samples", "right"), ("axes", "left"), ("unit", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "unit")  # pyright: ignore[reportArgumentType]
+    for name, metric in result.metrics.items():
+        table.add_row(Text(name, "bold"), with_error(metric.value, metric.stderr), f"{metric.n:,}", metric.axes, Text(metric.unit, "dim"))
+    output.stdout.print(table)

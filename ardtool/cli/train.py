@@ -1,0 +1,196 @@
+"""`ardtool train`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ArdtoolError
+from .options import SHARED, Device, Force, Json, Quiet, setting
+from .settings import assignments, merged, unfinished_run
+
+if TYPE_CHECKING:
+    from ..commands.train import TrainResult
+    from .rendering import Output
+
+__all__ = ["train"]
+
+DATA, MODEL, TRAINING, RUN = "Data", "Model and objective", "Training", "Run"
+
+
+def train(
+    data: Annotated[str | None, setting("data", panel=DATA)] = None,
+    image_size: Annotated[str | None, setting("image_size", panel=DATA)] = None,
+    val_fraction: Annotated[float | None, setting("val_fraction", panel=DATA)] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of named data sets. \\[default: $ARDTOOL_DATA, else ./data]", rich_help_panel=DATA),
+    ] = None,
+    latent: Annotated[int | None, setting("latent", panel=MODEL)] = None,
+    method: Annotated[str | None, setting("method", panel=MODEL)] = None,
+    arch: Annotated[str | None, setting("arch", panel=MODEL)] = None,
+    beta: Annotated[str | None, setting("beta", panel=MODEL)] = None,
+    target_mse: Annotated[float | None, setting("target_mse", panel=MODEL)] = None,
+    likelihood: Annotated[str | None, setting("likelihood", panel=MODEL)] = None,
+    prior: Annotated[str | None, setting("prior", panel=MODEL)] = None,
+    alpha_samples: Annotated[int | None, setting("alpha_samples", panel=MODEL)] = None,
+    alpha_every: Annotated[int | None, setting("alpha_every", panel=MODEL)] = None,
+    threshold: Annotated[float | None, setting("threshold", panel=MODEL)] = None,
+    epochs: Annotated[int | None, setting("epochs", panel=TRAINING)] = None,
+    batch_size: Annotated[int | None, setting("batch_size", panel=TRAINING)] = None,
+    lr: Annotated[float | None, setting("lr", panel=TRAINING)] = None,
+    precision: Annotated[str | None, setting("precision", panel=TRAINING)] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="RUN.yaml", help="Read settings from this file; options and --set go first.", rich_help_panel=RUN)
+    ] = None,
+    assigned: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as lr_patience=0; repeatable.", rich_help_panel=RUN),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Run folder; one under runs/ named after data, method, latent and seed where left out.", rich_help_panel=RUN
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Continue the unfinished run under runs/, or that of the settings given.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    device: Device = "auto",
+    seed: Annotated[int | None, setting("seed")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    force: Force = False,
+    plugin: Annotated[
+        str | None,
+        typer.Option(metavar="PLUGIN", help="Changes nothing here: training reads no foreign models.", rich_help_panel=SHARED),
+    ] = None,
+) -> None:
+    """Train an autoencoder whose prior switches off the axes it does not need, and report which are relevant."""
+    given = {
+        "data": data,
+        "image_size": image_size,
+        "val_fraction": val_fraction,
+        "latent": latent,
+        "method": method,
+        "arch": arch,
+        "beta": beta,
+        "target_mse": target_mse,
+        "likelihood": likelihood,
+        "prior": prior,
+        "alpha_samples": alpha_samples,
+        "alpha_every": alpha_every,
+        "threshold": threshold,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "precision": precision,
+        "seed": seed,
+    }
+    from .rendering import Output
+
+    output = Output(as_json, quiet)
+    extra = assignments(assigned or [])
+    if resume and config is None and not extra and all(value is None for value in given.values()):
+        unfinished = unfinished_run(out)
+        if unfinished is None:
+            where = "runs/ holds" if out is None else f"{out} holds"
+            output.note(f"{where} no unfinished run; going by the default settings")
+        else:
+            given, out = unfinished.settings, unfinished.folder
+    settings = merged(given, extra, config)
+    _train(output, settings, out=out, data_root=data_root, device=device, resume=resume, force=force)
+
+
+def _train(output: Output, settings: Any, *, device: str, **options: Any) -> None:
+    with output.status("preparing"):
+        from ..commands.train import train as fit
+        from ..commands.train_report import write_report
+    from .progress import TrainingProgress
+
+    with TrainingProgress(output) as progress:
+        try:
+            result = fit(settings, device=device, observer=progress, **options)
+        except KeyboardInterrupt:
+            progress.stop()
+            output.note(progress.interrupted())
+            raise typer.Exit(130) from None
+    problem = None
+    if not result.repeated:
+        try:
+            with output.status("drawing pictures"):
+                write_report(result, device)
+        except ArdtoolError as error:  # the model is safe; a picture that cannot be drawn must not hide that
+            problem = error.message
+    output.result(result, lambda: _show(output, result))
+    if problem is not None:
+        output.warn(f"not all pictures were drawn: {problem}")
+    _say_next(output, result)
+
+
+def _show(output: Output, result: TrainResult) -> None:
+    from rich.text import Text
+
+    from .rendering import number
+    from .tables import headline, show_axes
+
+    if result.repeated:
+        output.note("This very run has finished already; here it is again. Train once more with --force.")
+        output.note()
+    output.line(headline(result.relevance))
+    if result.known_factors is not None:
+        output.line(Text(f"the data have {result.known_factors} known factors", "dim"))
+    output.line()
+    show_axes(output, result.relevance, full=False)
+    output.line()
+    output.line(
+        Text(
+            f"validation MSE {number(result.validation_mse)} · {result.epochs:,} epochs in {duration(result.seconds)} · "
+            f"{number(result.samples_per_second)} samples/s",
+            "dim",
+        )
+    )
+    files = sorted(path.name for path in Path(result.run).iterdir() if path.is_file() and not path.name.startswith("."))
+    output.line(Text.assemble(("wrote " if not result.repeated else "in ", "dim"), result.run, (f"  {'  '.join(files)}", "dim")))
+
+
+def _say_next(output: Output, result: TrainResult) -> None:
+    """Warnings and the commands that come next, on stderr."""
+    from rich.text import Text
+
+    if not result.converged:
+        output.note()
+        output.warn(
+            f"the number of active axes still moved in the last tenth of the epochs; train longer, e.g. --epochs {2 * result.epochs}"
+        )
+    if output.as_json:
+        return
+    newest = Path(result.run).parent == Path("runs") and not result.repeated
+    model = "" if newest else f" {shlex.quote(result.run)}"
+    steps = {
+        f"ardtool relevance{model}": "every number of every axis",
+        f"ardtool traverse{model} --out grid.png": "what each axis does",
+        f"ardtool sample{model}": "new data",
+        f"ardtool prune{model} --out small.safetensors": "the smaller model",
+    }
+    width = max(map(len, steps))
+    output.note()
+    for label, (command, meaning) in zip(["next", *[""] * (len(steps) - 1)], steps.items(), strict=True):
+        output.note(Text.assemble((f"{label:<6}", "dim"), f"{command:<{width}}", (f"   {meaning}", "dim")))
+
+
+def duration(seconds: float) -> str:
+    """8.2 s, 3 min 5 s, 2 h 14 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,153 @@
+"""The loop: disjoint splits, seeds, resuming bit for bit, and a known answer."""
+
+import copy
+
+import pytest
+import torch
+
+from ardtool.data.dataset import DataSet
+from ardtool.errors import DataError, TrainingError
+from ardtool.training.config import config_from
+from ardtool.training.loop import TrainingRun, hold_out_size
+from ardtool.training.resolve import prepare_run, resolved
+from ardtool.training.state import flatten_state, unflatten_state
+
+CPU = torch.device("cpu")
+
+
+def vectors(n=400, rank=2, columns=10, noise=0.05) -> DataSet:
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(columns, rank, generator=generator)).Q
+    signal = torch.randn(n, rank, generator=generator) @ basis.T
+    return DataSet("vectors", signal + noise * torch.randn(n, columns, generator=generator))
+
+
+def make_run(data=None, **settings) -> TrainingRun:
+    data = vectors() if data is None else data
+    return prepare_run(resolved(config_from({"latent": 4, "epochs": 4, **settings}, "test"), data), data, CPU)
+
+
+def weights(run: TrainingRun) -> list[torch.Tensor]:
+    return [value.clone() for value in run.model.state_dict().values()]
+
+
+@pytest.mark.parametrize(("training", "expected"), [(180, 36), (2700, 540), (50_000, 10_000), (1_000_000, 10_000), (6, 2)])
+def test_size_of_the_held_out_part(training, expected):
+    assert hold_out_size(10_000, training) == expected
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(200, 36), (3000, 540)])
+def test_size_of_x_alpha_after_the_validation_split(samples, expected):
+    assert make_run(vectors(samples)).alpha_size == expected
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_held_out_codes_never_overlap_the_gradient_samples(every):
+    run = make_run(alpha_every=every)
+    draws = []
+    for epoch in range(6):
+        held_out, rest = run.split_epoch(epoch)
+        assert not set(held_out.tolist()) & set(rest.tolist())
+        assert set(held_out.tolist()) | set(rest.tolist()) == set(run.train.tolist())
+        assert not set(run.train.tolist()) & set(run.validation.tolist())
+        draws.append(frozenset(held_out.tolist()))
+    assert len(set(draws)) == 6 // every
+
+
+def test_a_seed_repeats_a_run_and_another_does_not():
+    first, second, other = make_run(seed=3), make_run(seed=3), make_run(seed=4)
+    for run in (first, second, other):
+        run.fit(lambda record: None)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights(first), weights(other), strict=True))
+
+
+@pytest.mark.parametrize("settings", [{}, {"beta": "auto"}, {"target_mse": 0.01}, {"alpha_every": 3, "lr_patience": 1}, {"prior": "student-t"}])
+def test_resuming_equals_never_having_stopped(settings):
+    straight = make_run(epochs=6, **settings)
+    saved = []
+    straight.fit(lambda record: saved.append(copy.deepcopy(flatten_state(straight.state()))))
+    for tensors, skeleton in saved[:-1]:
+        resumed = make_run(epochs=6, **settings)
+        resumed.restore(unflatten_state(tensors, skeleton))
+        resumed.fit(lambda record: None)
+        assert all(torch.equal(a, b) for a, b in zip(weights(straight), weights(resumed), strict=True))
+        assert [record.validation for record in resumed.history] == [record.validation for record in straight.history]
+        first, second = straight.final_codes(), resumed.final_codes()
+        assert torch.equal(first.prior.b, second.prior.b)
+
+
+def test_the_prior_is_estimated_afresh_after_the_last_step():
+    run = make_run()
+    run.fit(lambda record: None)
+    before = run.objective.prior()
+    codes = run.final_codes()
+    assert not torch.equal(before.b, codes.prior.b)
+    assert codes.prior.a == run.alpha_size / 2
+    assert len(codes.reference) == len(run.train)
+
+
+def test_rate_is_halved_after_ten_epochs_without_improvement_by_an_absolute_threshold():
+    run = make_run()
+    scheduler = run.schedulers[0]
+    scheduler.step(1.0)
+    for wait in range(1, 25):
+        scheduler.step(1.0 - 0.9e-4)  # an improvement, but by less than 1e-4
+        assert run.optimisers[0].param_groups[0]["lr"] == pytest.approx(run.lr * 0.5 ** (wait // 10))
+
+
+def test_every_sample_is_used_once_an_epoch_in_full_batches():
+    run = make_run(batch_size=50)
+    _, rest = run.split_epoch(0)
+    batches = list(run._batches(rest))
+    assert all(len(batch) == 50 for batch in batches)
+    assert len(batches) == len(rest) // 50
+    seen = torch.cat(batches).tolist()
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(rest.tolist())
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name():
+    run = make_run(lr=0.5, beta=1e30)
+    run.data.values[run.train[0]] = 1e30
+    with pytest.raises(TrainingError, match=r"The loss is not finite in epoch \d"):
+        run.fit(lambda record: None)
+
+
+def test_convergence_is_judged_over_the_last_tenth():
+    assert make_run(epochs=100).trace_epochs() == {90, 95, 100}
+    assert make_run(epochs=5).trace_epochs() == {4, 5}
+    assert make_run(epochs=1).trace_epochs() == {1}
+    run = make_run(epochs=1)
+    run.fit(lambda record: None)
+    assert not run.has_converged()
+
+
+def test_too_little_or_constant_data():
+    with pytest.raises(TrainingError, match="--latent is 400, more latent axes than the 360 training samples"):
+        make_run(latent=400)
+    with pytest.raises(DataError, match=r"'flat' is constant"):
+        make_run(DataSet("flat", torch.zeros(50, 1, 16, 16, dtype=torch.uint8), (0.0, 1.0)))
+    with pytest.raises(DataError, match="leaves 3 samples to train on"):
+        make_run(vectors(4))
+
+
+def test_state_survives_flattening():
+    state = {"a": torch.arange(3), "list": [1, {"x": torch.ones(2)}, None], 5: {"deep": (True, "s", 1.5)}}
+    tensors, skeleton = flatten_state(state)
+    import json
+
+    again = unflatten_state(tensors, json.loads(json.dumps(skeleton)))
+    assert torch.equal(again["a"], state["a"])
+    assert torch.equal(again["list"][1]["x"], torch.ones(2))
+    assert again[5] == {"deep": [True, "s", 1.5]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [2, 5])
+def test_linear_data_of_known_rank(rank):
+    """methods.md §9.6 i, on a third of the default schedule."""
+    run = make_run(vectors(2000, rank, 20), latent=10, epochs=100)
+    run.fit(lambda record: None)
+    run.final_codes()
+    assert run.count_active() == rank
