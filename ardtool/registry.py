@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def list_plugins() -> list[PluginListing]:
     names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
     found = [entry for entry in entry_points(group=GROUP) if names is None or entry.name in names]
     listings = [_load(entry) for entry in sorted(found, key=lambda entry: entry.name)]
-    for first, second in zip(listings, listings[1:], strict=False):
+    for first, second in pairwise(listings):
         if first.name == second.name and first.distribution != second.distribution:
             raise PluginError(
                 f"Two plugins are called '{first.name}': one from {first.distribution}, one from {second.distribution}.",

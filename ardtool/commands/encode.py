@@ -48,10 +48,8 @@ def encode(
         kept = sorted(active_axes_of(opened, codes, chosen)[0])
     mean = posterior.mean[:, kept].numpy()
     if path.suffix == ".npz":
-        arrays = {"mean": mean, "axes": torch.tensor(kept).numpy()}
-        if posterior.log_variance is not None:
-            arrays["log_variance"] = posterior.log_variance[:, kept].numpy()
-        save_array(path, **arrays)
+        spread = {} if posterior.log_variance is None else {"log_variance": posterior.log_variance[:, kept].numpy()}
+        save_array(path, columns=None, mean=mean, axes=torch.tensor(kept).numpy(), **spread)
     elif path.suffix == ".csv":
         save_array(path, columns=[f"axis_{axis}" for axis in kept], mean=mean)
     else:

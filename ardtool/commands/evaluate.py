@@ -52,7 +52,12 @@ class EvaluateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.metrics/1`."""
-        return {"schema": SCHEMA, "model": self.model, "data": self.data, "metrics": {name: asdict(value) for name, value in self.metrics.items()}}
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "data": self.data,
+            "metrics": {name: asdict(value) for name, value in self.metrics.items()},
+        }
 
 
 def evaluate(
@@ -116,7 +121,7 @@ def _elbo(
     model: SavedModel, data: DataSet, codes: LatentCodes, posterior: Posterior, seed: int, device: torch.device
 ) -> dict[str, MetricValue]:
     likelihood = model.metadata.get("likelihood") or {}
-    if posterior.log_variance is None or likelihood.get("beta") is None and likelihood.get("kind") != "bernoulli":
+    if posterior.log_variance is None or (likelihood.get("beta") is None and likelihood.get("kind") != "bernoulli"):
         raise ConfigError("elbo needs a model with a posterior variance and a known likelihood.", "Use --metrics mse.")
     z = posterior.sample(torch.Generator().manual_seed(seed))
     prior = codes.prior.variance if codes.prior is not None else torch.ones(codes.latent_dim, dtype=torch.float64)

@@ -67,7 +67,9 @@ def open_model(model: ModelLike, device: torch.device | str = "cpu", plugin: str
     path = newest_model() if model is None else Path(model)
     if path.is_dir() and RunFolder(path).is_finished:
         path = RunFolder(path).model
-    if plugin is None and (not path.exists() or is_ardtool_file(path) or path.suffix == ".safetensors" or path.is_dir() and _is_run(path)):
+    if plugin is None and (
+        not path.exists() or is_ardtool_file(path) or path.suffix == ".safetensors" or (path.is_dir() and _is_run(path))
+    ):
         return load_model(path, device)
     spec = find_plugin(path, plugin)
     return SavedModel(spec.load(path, device), None, {"method": "foreign", "plugin": spec.name}, path)
@@ -182,7 +184,9 @@ def _read_latents(path: Path, latent_dim: int) -> Posterior:
     mean = next((arrays[name] for name in ("mean", "codes", "z", "arr_0") if name in arrays), None)
     if mean is None or mean.ndim != 2 or mean.shape[1] != latent_dim or len(mean) < 2:
         found = "no array `mean`" if mean is None else "×".join(map(str, mean.shape))
-        raise DataError(f"--latents {path} holds {found}; the model needs N×{latent_dim} with N ≥ 2.", "Make the file with `ardtool encode`.")
+        raise DataError(
+            f"--latents {path} holds {found}; the model needs N×{latent_dim} with N ≥ 2.", "Make the file with `ardtool encode`."
+        )
     if not np.isfinite(mean).all():
         raise DataError(f"--latents {path} holds values that are not finite.", "Encode the data again.")
     log_variance = arrays.get("log_variance")

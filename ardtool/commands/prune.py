@@ -135,7 +135,9 @@ def _axes_to_keep(
     if axes is not None:
         wrong = [axis for axis in axes if not 0 <= axis < latent_dim]
         if wrong or not axes:
-            raise ConfigError(f"--axes names {wrong or 'no axis'}; the model has axes 0 to {latent_dim - 1}.", "`ardtool relevance` lists them.")
+            raise ConfigError(
+                f"--axes names {wrong or 'no axis'}; the model has axes 0 to {latent_dim - 1}.", "`ardtool relevance` lists them."
+            )
         return sorted(set(axes))
     if keep is not None and not 1 <= keep <= latent_dim:
         raise ConfigError(f"--keep is {keep}; expected 1 to {latent_dim}.", "`ardtool relevance` shows how many axes are relevant.")

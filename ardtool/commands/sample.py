@@ -111,7 +111,9 @@ def _write(model: SavedModel, values: torch.Tensor, out: Path) -> list[str]:
         save_picture(image_grid(images), out)
         return [str(out)]
     if out.suffix:
-        raise ConfigError(f"--out is {out}; expected a picture (.png, .jpg, .webp), an array (.npz, .npy) or a folder.", "Use --out samples.png.")
+        raise ConfigError(
+            f"--out is {out}; expected a picture (.png, .jpg, .webp), an array (.npz, .npy) or a folder.", "Use --out samples.png."
+        )
     make_folder(out)
     digits = len(str(len(images) - 1))
     files = [out / f"{number:0{digits}d}.png" for number in range(len(images))]

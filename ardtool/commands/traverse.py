@@ -91,7 +91,9 @@ def _rows(axes: str | Sequence[int], active: list[int], shares: list[float]) -> 
         wanted = {int(axis) for axis in axes}
         wrong = sorted(wanted - set(ranked))
         if wrong or not wanted:
-            raise ConfigError(f"--axes names {wrong or 'no axis'}; the model has axes 0 to {len(shares) - 1}.", "`ardtool relevance` lists them.")
+            raise ConfigError(
+                f"--axes names {wrong or 'no axis'}; the model has axes 0 to {len(shares) - 1}.", "`ardtool relevance` lists them."
+            )
         chosen = [axis for axis in ranked if axis in wanted]
     if not chosen:
         raise ConfigError("No axis is relevant, so there is none to draw.", "Use --axes all.")
@@ -104,7 +106,9 @@ def _start(codes: LatentCodes, reference: int | None) -> tuple[torch.Tensor, Any
     if reference is None:
         return codes.statistics.mean.float(), None if context is None else context[:1]
     if not 0 <= reference < len(codes.reference):
-        raise ConfigError(f"--reference is {reference}; expected 0 to {len(codes.reference) - 1}.", "Leave it out to start from the mean code.")
+        raise ConfigError(
+            f"--reference is {reference}; expected 0 to {len(codes.reference) - 1}.", "Leave it out to start from the mean code."
+        )
     return codes.reference.mean[reference], None if context is None else context[reference : reference + 1]
 
 

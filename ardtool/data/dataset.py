@@ -102,7 +102,7 @@ class DataSet:
     def sha256(self) -> str:
         """Hash of all values, shape and type, to recognise the same data again."""
         digest = hashlib.sha256(f"{self.values.dtype}{tuple(self.values.shape)}".encode())
-        digest.update(memoryview(self.values.contiguous().numpy()).cast("B"))
+        digest.update(self.values.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTENSIONS", "open_images", "parse_size"]
 
-EXTENSIONS = frozenset(
-    {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
+EXTENSIONS = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
 LONGEST_SIDE = 64  # pixels, for the automatic size
 SIZE_RANGE = (8, 1024)  # pixels, for a size that the user names
 SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})  # Pillow opens some 16-bit files as 32-bit "I"

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,7 +169,8 @@ def _interval(
     multiplicity.scatter_add_(1, counts, torch.ones(BOOTSTRAP_DRAWS, n, dtype=torch.float64))
     weights = (multiplicity @ contributions / n).clamp(min=0)
     shape = max(variance_count / 2, 0.5)
-    gamma = torch._standard_gamma(torch.full((BOOTSTRAP_DRAWS, len(variance)), shape, dtype=torch.float64), generator=generator)
+    numbers = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+    gamma = torch.from_numpy(numbers.standard_gamma(shape, size=(BOOTSTRAP_DRAWS, len(variance))))
     redrawn = active_count(weights * variance * (shape / gamma), threshold).double()
     low, high = torch.quantile(redrawn, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return int(low), int(-(-high // 1))

@@ -1,10 +1,10 @@
 r"""Reconstruction error and likelihood, sample by sample.
 
-    Gaussian likelihood of variance σ_x² = β/2 per output, the one that minimising ⟨SSE⟩ + β⟨KL⟩ trains:
-        log p(x|z) = −SSE/β − (D/2) log(πβ)
-    Bernoulli:
-        log p(x|z) = Σ_d x log x̂ + (1 − x) log(1 − x̂)
-    ELBO = E_q log p(x|z) − KL, in nats per sample, higher is better (Eq. 1).
+Gaussian likelihood of variance σ_x² = β/2 per output, the one that minimising ⟨SSE⟩ + β⟨KL⟩ trains:
+    log p(x|z) = −SSE/β − (D/2) log(πβ)
+Bernoulli:
+    log p(x|z) = Σ_d x log x̂ + (1 − x) log(1 − x̂)
+ELBO = E_q log p(x|z) − KL, in nats per sample, higher is better (Eq. 1).
 """
 
 from __future__ import annotations

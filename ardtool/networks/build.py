@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..autoencoder import Posterior
 from ..errors import ConfigError
-from .initialise import KERAS_BATCH_NORM, initialise_like_keras
+from .initialise import KERAS_EPS, KERAS_MOMENTUM, initialise_like_keras
 from .specs import PAPER_NETWORKS, ConvolutionalSpec, default_convolutional
 
 __all__ = ["ACTIVATIONS", "ARCHITECTURES", "NetworkAutoencoder", "architecture_record", "build_network"]
@@ -83,10 +83,13 @@ def architecture_record(
     if name in PAPER_NETWORKS and tuple(PAPER_NETWORKS[name][0]) != tuple(input_shape):
         expected = "×".join(map(str, PAPER_NETWORKS[name][0]))
         raise ConfigError(
-            f"--arch {name} takes images of {expected}; the data are {'×'.join(map(str, input_shape))}.", "Use --arch auto, or --image-size."
+            f"--arch {name} takes images of {expected}; the data are {'×'.join(map(str, input_shape))}.",
+            "Use --arch auto, or --image-size.",
         )
     if name == "conv" and (not is_image or min(input_shape[1:]) < 8):
-        raise ConfigError(f"--arch conv takes images of at least 8×8 pixels; the data are {'×'.join(map(str, input_shape))}.", "Use --arch dense.")
+        raise ConfigError(
+            f"--arch conv takes images of at least 8×8 pixels; the data are {'×'.join(map(str, input_shape))}.", "Use --arch dense."
+        )
     output = {None: "identity", (0.0, 1.0): "sigmoid", (-1.0, 1.0): "tanh"}[value_range]
     return {
         "name": name,
@@ -158,7 +161,7 @@ def _conv_decoder(spec: ConvolutionalSpec, shape: tuple[int, ...], latent_dim: i
 
 
 def _normalise(spec: ConvolutionalSpec, channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels, **KERAS_BATCH_NORM)] if spec.batch_norm else []
+    return [nn.BatchNorm2d(channels, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)] if spec.batch_norm else []
 
 
 def _upsample(channels: int, out: int, size: tuple[int, int], target: tuple[int, int], stride: int) -> nn.Module:

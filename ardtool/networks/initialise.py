@@ -11,9 +11,9 @@ import math
 
 from torch import nn
 
-__all__ = ["ADAM_EPS", "KERAS_BATCH_NORM", "initialise_like_keras"]
+__all__ = ["ADAM_EPS", "KERAS_EPS", "KERAS_MOMENTUM", "initialise_like_keras"]
 
-KERAS_BATCH_NORM = {"momentum": 0.01, "eps": 1e-3}
+KERAS_MOMENTUM, KERAS_EPS = 0.01, 1e-3
 ADAM_EPS = 1e-7
 TRUNCATED_DEVIATION = 0.87962566103423978
 

@@ -79,6 +79,7 @@ class ArdVae(Objective):
         self.student_t_draws = student_t_draws
         self.rao_blackwell = rao_blackwell
         self.beta: Tensor
+        self.running_mse: Tensor
         self.prior_a: Tensor
         self.prior_b: Tensor
         self.prior_variance: Tensor

@@ -60,7 +60,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} is a folder without model.safetensors.", "Give a run folder that training finished, or a model file.")
     kind = kind_of_file(path)
     if kind != "safetensors":
-        raise ModelFileError(f"{path} is {kind}; expected a safetensors file.", "Download or copy the file again, or name a plugin that reads it.")
+        raise ModelFileError(
+            f"{path} is {kind}; expected a safetensors file.", "Download or copy the file again, or name a plugin that reads it."
+        )
     header = _read_header(path)
     text = header.get("__metadata__", {}).get(METADATA_KEY)
     if text is None:

@@ -162,7 +162,9 @@ def _codes(tensors: dict[str, Tensor], metadata: dict[str, Any], path: Path) -> 
         raise ModelFileError(f"{path}: tensor {error} is missing.", "The file is incomplete; use another copy.") from error
     for name in ("codes.mean", "prior.b", "reference.mean"):
         if name in tensors and tensors[name].shape[-1] != latent_dim:
-            raise ModelFileError(f"{path}: '{name}' is {_describe(tensors[name])} on disk; the model has {latent_dim} axes.", "Use another copy.")
+            raise ModelFileError(
+                f"{path}: '{name}' is {_describe(tensors[name])} on disk; the model has {latent_dim} axes.", "Use another copy."
+            )
     return LatentCodes(statistics, reference, prior)
 
 

@@ -110,8 +110,9 @@ class RunFolder:
         shutil.rmtree(self.path / "resume", ignore_errors=True)
 
     def mark_newest(self) -> None:
-        """Let `runs/latest` name this run, where it lives in a folder of runs."""
-        write_text(self.path.parent / LATEST, self.path.name + "\n")
+        """Let `runs/latest` name this run, if it lives under `runs/`."""
+        if self.path.parent.resolve() == RUNS.resolve():
+            write_text(RUNS / LATEST, self.path.name + "\n")
 
 
 def newest_model(runs: Path = RUNS) -> Path:
@@ -128,5 +129,7 @@ def newest_model(runs: Path = RUNS) -> Path:
         pass
     finished = sorted(runs.glob("*/model.safetensors"), key=lambda path: path.stat().st_mtime)
     if not finished:
-        raise ModelFileError(f"No model was given and {runs}/ holds no finished run.", "Train one with `ardtool train`, or give a model file.")
+        raise ModelFileError(
+            f"No model was given and {runs}/ holds no finished run.", "Train one with `ardtool train`, or give a model file."
+        )
     return finished[-1]

@@ -169,4 +169,6 @@ def _check_open(config: TrainConfig, name: str, low: float, high: float) -> None
     value = getattr(config, name)
     if value is not None and not (low < value < high):
         limit = f"more than {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-        raise ConfigError(f"--{name.replace('_', '-')} is {value:g}; expected a number {limit}.", f"The default is {getattr(TrainConfig, name)}.")
+        raise ConfigError(
+            f"--{name.replace('_', '-')} is {value:g}; expected a number {limit}.", f"The default is {getattr(TrainConfig, name)}."
+        )

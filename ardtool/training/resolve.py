@@ -57,7 +57,9 @@ def _arch(config: TrainConfig, data: DataSet) -> str:
         arch = f"paper-{data.name}"
         if arch not in PAPER_NETWORKS:
             names = ", ".join(name.removeprefix("paper-") for name in PAPER_NETWORKS)
-            raise ConfigError(f"The paper has no network for '{data.name}'; it has for {names}.", "Use --arch auto, or name one: --arch paper-mnist.")
+            raise ConfigError(
+                f"The paper has no network for '{data.name}'; it has for {names}.", "Use --arch auto, or name one: --arch paper-mnist."
+            )
     if arch not in ARCHITECTURES:
         raise ConfigError(f"Unknown architecture '{arch}'.", f"Known are {', '.join(ARCHITECTURES)}.")
     return arch
@@ -83,7 +85,9 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> Tra
     """
     train, validation = split_indices(data, config.val_fraction, config.seed)
     if len(train) < 5:
-        raise DataError(f"'{data.name}' leaves {len(train)} samples to train on; at least 5 are needed.", "Give a data set with more samples.")
+        raise DataError(
+            f"'{data.name}' leaves {len(train)} samples to train on; at least 5 are needed.", "Give a data set with more samples."
+        )
     if config.latent > len(train):
         raise TrainingError(
             f"--latent is {config.latent}, more latent axes than the {len(train)} training samples of '{data.name}'.",

@@ -22,7 +22,9 @@ COLUMNS, LATENT, SAMPLES, NOISE = 32, 16, 3000, 0.1
 
 
 def sprites_cases() -> list[dict[str, Any]]:
-    return [{"data": f"sprites-{k}", "latent": latent, "seed": seed, "truth": k} for k in range(2, 7) for latent in (8, 16) for seed in (0, 1)]
+    return [
+        {"data": f"sprites-{k}", "latent": latent, "seed": seed, "truth": k} for k in range(2, 7) for latent in (8, 16) for seed in (0, 1)
+    ]
 
 
 def vector_cases(folder: Path) -> list[dict[str, Any]]:
@@ -83,7 +85,10 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    lines = ["| data | L | seed | truth | active | 95 % interval | first share left out | converged | seconds |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| data | L | seed | truth | active | 95 % interval | first share left out | converged | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for record in records:
         active = record["active"]
         count = f"{active}" if active == record["truth"] else f"**{active}**"

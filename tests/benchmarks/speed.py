@@ -186,7 +186,11 @@ def help_ratio() -> dict[str, Any]:
     python = sys.executable
     command, nothing = [python, "-m", "ardtool", "--help"], [python, "-c", "pass"]
     quiet = {"stdout": subprocess.DEVNULL, "check": True}
-    return pairs(lambda: seconds(lambda: subprocess.run(command, **quiet)), lambda: seconds(lambda: subprocess.run(nothing, **quiet)), lambda a, b: a / b)
+    return pairs(
+        lambda: seconds(lambda: subprocess.run(command, **quiet)),
+        lambda: seconds(lambda: subprocess.run(nothing, **quiet)),
+        lambda a, b: a / b,
+    )
 
 
 if __name__ == "__main__":

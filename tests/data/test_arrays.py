@@ -104,9 +104,7 @@ def test_known_keys_come_before_larger_arrays(tmp_path: Path, key: str):
 def test_the_largest_array_serves_where_no_key_is_known(tmp_path: Path):
     names = np.array(["word"] * 500)[:, None]
     objects = np.empty((900, 1), dtype=object)
-    np.savez_compressed(
-        tmp_path / "d.npz", small=ramp(0, 1, shape=(6, 3)), big=ramp(0, 1, shape=(6, 30)), names=names, meta=objects
-    )
+    np.savez_compressed(tmp_path / "d.npz", small=ramp(0, 1, shape=(6, 3)), big=ramp(0, 1, shape=(6, 30)), names=names, meta=objects)
     data = open_arrays(tmp_path / "d.npz")
     assert data.shape == (30,)
     assert data.notes == ("The samples are the array 'big' of d.npz.",)
@@ -180,9 +178,7 @@ def test_values_that_are_not_finite_are_counted_and_placed(tmp_path: Path, dtype
 def test_values_beyond_float32(tmp_path: Path, sentence):
     array = np.ones((3, 2))
     array[1, 0] = 1e300
-    assert "1 value is NaN, infinite or beyond float32, the first in row 1, column 0" in sentence(
-        open_arrays, save(tmp_path, array)
-    )
+    assert "1 value is NaN, infinite or beyond float32, the first in row 1, column 0" in sentence(open_arrays, save(tmp_path, array))
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,7 @@ def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert open_data("~/v.npy").shape == (3,)
 
 
-@pytest.mark.parametrize(
-    ("written", "meant"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sprite", "sprites"), ("sprites-7", "sprites-")]
-)
+@pytest.mark.parametrize(("written", "meant"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sprite", "sprites"), ("sprites-7", "sprites-")])
 def test_near_names_are_suggested(written: str, meant: str, sentence):
     text = sentence(open_data, written, kind=DataError)
     assert f"Unknown data set '{written}'; expected one of {', '.join(NAMES)}, or a path to a folder, .zip, .npy or .npz." in text
@@ -138,7 +136,5 @@ def test_data_root_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, smal
 
 def test_importing_is_light():
     code = "import sys, ardtool.data; print([m for m in ('PIL', 'torchvision', 'matplotlib', 'sklearn') if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]", done.stderr

@@ -95,9 +95,7 @@ def test_batches_of_vectors_are_the_values():
 
 
 def test_hash_sees_values_shape_and_type():
-    hashes = {
-        DataSet("i", values).sha256() for values in (images(4), images(4).flip(0), images(4).reshape(4, 12), images(4).float())
-    }
+    hashes = {DataSet("i", values).sha256() for values in (images(4), images(4).flip(0), images(4).reshape(4, 12), images(4).float())}
     assert len(hashes) == 4
     assert DataSet("other", images(4)).sha256() in hashes
 

@@ -86,9 +86,7 @@ def test_failed_download_says_which_files_to_put_where(tmp_path: Path, monkeypat
 def test_download_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import torchvision.datasets
 
-    monkeypatch.setattr(
-        torchvision.datasets, "MNIST", lambda root, download: write(Path(root) / "MNIST" / "raw" / f"{TEST}.gz", idx(3))
-    )
+    monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, download: write(Path(root) / "MNIST" / "raw" / f"{TEST}.gz", idx(3)))
     assert len(open_mnist(tmp_path, "test")) == 3
 
 

@@ -20,7 +20,12 @@ def dense_jacobian(decoder, z):
 DECODERS = {
     "dense": lambda: nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 12)),
     "convolutional": lambda: nn.Sequential(
-        nn.Linear(5, 32), nn.Unflatten(1, (8, 2, 2)), nn.ConvTranspose2d(8, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.SiLU(), nn.ConvTranspose2d(4, 3, 4, 2, 1)
+        nn.Linear(5, 32),
+        nn.Unflatten(1, (8, 2, 2)),
+        nn.ConvTranspose2d(8, 4, 4, 2, 1),
+        nn.BatchNorm2d(4),
+        nn.SiLU(),
+        nn.ConvTranspose2d(4, 3, 4, 2, 1),
     ),
     "dropout": lambda: nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5), nn.SiLU(), nn.Linear(16, 12)),
     "groups": lambda: nn.Sequential(nn.Linear(5, 16), nn.Unflatten(1, (4, 2, 2)), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 3, padding=1)),
@@ -72,7 +77,9 @@ def test_authors_convention_decodes_sampled_codes(generator):
 def test_chunks_do_not_change_the_result(memory):
     decoder, codes = DECODERS["convolutional"](), Posterior(torch.randn(6, 5))
     whole = column_norms(pair(decoder, 5), codes)
-    torch.testing.assert_close(column_norms(pair(decoder, 5), codes, memory=memory).contributions, whole.contributions, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(
+        column_norms(pair(decoder, 5), codes, memory=memory).contributions, whole.contributions, rtol=1e-4, atol=1e-8
+    )
 
 
 def test_training_mode_and_autocast_outside_change_nothing():

@@ -79,7 +79,10 @@ def test_equivariant_to_permuting_axes():
 
 def test_fixed_priors_use_the_variance_about_the_mean():
     z = torch.randn(1000, 2) + torch.tensor([10.0, 0.0])
-    ard, fixed = score_axes(codes_of(z), exact_norms(torch.ones(2)), 0.99), score_axes(codes_of(z, ard=False), exact_norms(torch.ones(2)), 0.99)
+    ard, fixed = (
+        score_axes(codes_of(z), exact_norms(torch.ones(2)), 0.99),
+        score_axes(codes_of(z, ard=False), exact_norms(torch.ones(2)), 0.99),
+    )
     assert ard.axes[0].variance == pytest.approx(101, rel=0.02)
     assert fixed.axes[0].variance == pytest.approx(1, rel=0.15)
 

@@ -11,7 +11,9 @@ F64 = torch.float64
 MEAN, LOG_VARIANCE, SCALE = torch.tensor([[0.3]], dtype=F64), torch.tensor([[0.2**2]], dtype=F64).log(), torch.tensor([0.7], dtype=F64)
 
 
-@pytest.mark.parametrize(("nu", "expected", "tolerance"), [(1, 1.194276, 1e-3), (4, 0.970469, 1e-4), (20, 0.902704, 1e-5), (1e4, 0.885451, 1e-5)])
+@pytest.mark.parametrize(
+    ("nu", "expected", "tolerance"), [(1, 1.194276, 1e-3), (4, 0.970469, 1e-4), (20, 0.902704, 1e-5), (1e4, 0.885451, 1e-5)]
+)
 def test_kl_at_known_points(nu, expected, tolerance):
     assert abs(kl_to_student_t(MEAN, LOG_VARIANCE, nu, SCALE).item() - expected) < tolerance
 

@@ -62,7 +62,9 @@ def test_a_seed_repeats_a_run_and_another_does_not():
     assert not all(torch.equal(a, b) for a, b in zip(weights(first), weights(other), strict=True))
 
 
-@pytest.mark.parametrize("settings", [{}, {"beta": "auto"}, {"target_mse": 0.01}, {"alpha_every": 3, "lr_patience": 1}, {"prior": "student-t"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"beta": "auto"}, {"target_mse": 0.01}, {"alpha_every": 3, "lr_patience": 1}, {"prior": "student-t"}]
+)
 def test_resuming_equals_never_having_stopped(settings):
     straight = make_run(epochs=6, **settings)
     saved = []
