@@ -46,3 +46,4 @@ def evaluate(
             data_root=data_root,
         )
     output.result(result, lambda: show_metrics(output, result))
+    output.wrote([out or Path(result.model).parent / "metrics.json"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from ..storage.run_folder import RunFolder
 from .rendering import Output, number
 
 if TYPE_CHECKING:
@@ -49,11 +50,9 @@ class TrainingProgress:
 
     def interrupted(self) -> str:
         """What to say after Ctrl-C."""
-        if self._run is None or self._folder is None or self._run.epoch == 0:
-            return "Interrupted before the first epoch was done; nothing is lost, start again."
-        return (
-            f"Interrupted after epoch {self._run.epoch} of {self._run.epochs}; continue with: ardtool train --resume --out {self._folder}"
-        )
+        if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
+            return "Interrupted before the first epoch was done; start again."
+        return f"Interrupted in epoch {self._run.epoch + 1} of {self._run.epochs}; continue with: ardtool train --resume --out {self._folder}"
 
     def started(self, run: TrainingRun, folder: Path) -> None:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch

@@ -68,8 +68,8 @@ def _show(output: Output, result: PruneResult) -> None:
     lines = {
         "kept": _ranges(result.kept),
         "dropped": _ranges(result.dropped) or "none",
-        "equality": f"max |difference| {result.max_abs_difference:.1g} to the full decoder with dropped axes at their mean, "
-        f"{relative:.1g} of the output's scale",
+        "equality": f"max |difference| {result.max_abs_difference:.1g}, {relative:.1g} of the output's scale, "
+        "to the full decoder with dropped axes at their mean",
         "change": f"mean squared difference {number(result.output_change)} to the full decoder with all axes free",
         "parameters": f"{before:,} → {after:,} ({100 * (after / before - 1):+.1f} %)".replace("-", "−"),
     }

@@ -18,6 +18,7 @@ from ..latent.codes import LatentCodes
 from ..latent.gaussian import kl_to_gaussian
 from ..latent.jacobian import inference_mode
 from ..latent.pruning import full_codes
+from ..latent.student_t import kl_to_student_t
 from ..metrics.reconstruction import elbo, mean_and_stderr, squared_error
 from ..storage.atomic import write_json
 from ..storage.model_file import SavedModel
@@ -124,8 +125,7 @@ def _elbo(
     if posterior.log_variance is None or (likelihood.get("beta") is None and likelihood.get("kind") != "bernoulli"):
         raise ConfigError("elbo needs a model with a posterior variance and a known likelihood.", "Use --metrics mse.")
     z = posterior.sample(torch.Generator().manual_seed(seed))
-    prior = codes.prior.variance if codes.prior is not None else torch.ones(codes.latent_dim, dtype=torch.float64)
-    kl = kl_to_gaussian(posterior.mean.double(), posterior.log_variance.double(), prior).sum(dim=1)
+    kl = _kl(model, codes, posterior.mean.double(), posterior.log_variance.double())
     parts = []
     with inference_mode(model.autoencoder):
         for index in torch.arange(len(data)).split(BATCH):
@@ -138,6 +138,15 @@ def _elbo(
         "reconstruction": _metric(expected, "all", unit),
         "kl": _metric(kl, "all", unit),
     }
+
+
+def _kl(model: SavedModel, codes: LatentCodes, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL from the prior that was trained with, in nats per sample, shape (N,); the exact Student-t where that was it."""
+    if codes.prior is None:
+        return kl_to_gaussian(mean, log_variance, torch.ones(codes.latent_dim, dtype=torch.float64)).sum(dim=1)
+    if model.metadata.get("settings", {}).get("prior") == "student-t":
+        return kl_to_student_t(mean, log_variance, codes.prior.degrees_of_freedom, codes.prior.variance.sqrt()).sum(dim=1)
+    return kl_to_gaussian(mean, log_variance, codes.prior.variance).sum(dim=1)
 
 
 def _save(result: EvaluateResult, model: SavedModel, out: str | Path | None) -> None:

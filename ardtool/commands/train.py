@@ -29,6 +29,7 @@ from .relevance import RelevanceResult, score_model
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
+CHECKPOINT_SHARE = 0.1
 
 
 class Observer(Protocol):
@@ -41,7 +42,7 @@ class Observer(Protocol):
         """A gradient step of the current epoch is done."""
 
     def epoch_ended(self, record: EpochRecord) -> None:
-        """An epoch is done and its checkpoint is written."""
+        """An epoch is done."""
 
     def noted(self, text: str) -> None:
         """Something the user should know."""
@@ -134,9 +135,17 @@ def train(
 
 
 def _fit(run: TrainingRun, folder: RunFolder, observer: Observer | None) -> None:
+    """Run the epochs; checkpoints are written after the first, the last, and as often between as costs a tenth of the time."""
+    written, cost = 0.0, 0.0
+
     def after_epoch(record: EpochRecord) -> None:
-        tensors, skeleton = flatten_state(run.state())
-        folder.write_checkpoint(tensors, skeleton, [each.to_dict() for each in run.history])
+        nonlocal written, cost
+        began = time.perf_counter()
+        if began - written >= cost / CHECKPOINT_SHARE or run.epoch == run.epochs:
+            tensors, skeleton = flatten_state(run.state())
+            folder.write_checkpoint(tensors, skeleton, [each.to_dict() for each in run.history])
+            written = time.perf_counter()
+            cost = written - began
         if observer is not None:
             observer.epoch_ended(record)
 

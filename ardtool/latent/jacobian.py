@@ -83,15 +83,14 @@ def column_norms(
         memory: bytes that the intermediate values of one chunk may take, about.
     """
     z = (codes.mean if convention == "paper" else codes.sample(generator)).to(device)
+    context = None if codes.context is None else codes.context.to(device)
     with inference_mode(model):
-        decode_one = _decoder_of_one(model, codes.context)
-        plan = _plan(model, z[:1], codes.context, memory)
+        plan, outputs = _plan(model, z, context, memory)
         if convention == "paper":
-            contributions = _reduce(decode_one, z, plan, lambda tangent: tangent.square().sum())
+            contributions = _reduce(model, z, context, plan, lambda tangent: tangent.square().sum())
         else:
-            contributions = _influences(decode_one, z, plan)
-        outputs = model.decode(z[:1], _context_rows(codes.context, slice(0, 1))).numel()
-    return JacobianNorms(contributions.double().cpu(), outputs, convention)
+            contributions = _influences(model, z, context, plan)
+    return JacobianNorms(contributions.cpu().double(), outputs, convention)
 
 
 @contextmanager
@@ -122,46 +121,37 @@ class _Plan:
     tangents: int
 
 
-def _decoder_of_one(model: Autoencoder, context: Tensor | None) -> Callable[..., Tensor]:
-    if context is None:
-        return lambda z: model.decode(z[None])[0].flatten()
-    return lambda z: model.decode(z[None], context[:1])[0].flatten()
-
-
-def _context_rows(context: Any, index: slice) -> Any:
-    return None if context is None else context[index]
-
-
-def _reduce(decode: Callable[..., Tensor], z: Tensor, plan: _Plan, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+def _reduce(model: Autoencoder, z: Tensor, context: Tensor | None, plan: _Plan, reduce: Callable[[Tensor], Tensor]) -> Tensor:
     """`reduce` of every column of J at every code: shape (N, L, *shape of one reduction)."""
     basis = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
 
-    def columns(code: Tensor) -> Tensor:
+    def columns(code: Tensor, row: Tensor | None) -> Tensor:
+        def decode(one: Tensor) -> Tensor:
+            return model.decode(one[None], None if row is None else row[None])[0].flatten()
+
         return vmap(lambda tangent: reduce(jvp(decode, (code,), (tangent,))[1]), chunk_size=plan.tangents)(basis)
 
-    return vmap(columns, chunk_size=plan.samples)(z)
+    return vmap(columns, in_dims=(0, None if context is None else 0), chunk_size=plan.samples)(z, context)
 
 
-def _influences(decode: Callable[..., Tensor], z: Tensor, plan: _Plan) -> Tensor:
+def _influences(model: Autoencoder, z: Tensor, context: Tensor | None, plan: _Plan) -> Tensor:
     """Contributions of the authors' convention: one pass for m = mean |J|, one for the influence of each sample."""
-    total: Tensor | float = 0.0
-    for chunk in z.split(plan.samples):
-        total = total + _reduce(decode, chunk, plan, torch.abs).double().sum(dim=0)
-    mean_abs = torch.as_tensor(total / len(z))
-    parts = [
-        2 * (_reduce(decode, chunk, plan, torch.abs).double() * mean_abs).sum(dim=2) - mean_abs.square().sum(dim=1)
-        for chunk in z.split(plan.samples)
-    ]
-    return torch.cat(parts)
+    chunks = [slice(start, start + plan.samples) for start in range(0, len(z), plan.samples)]
+
+    def magnitudes(chunk: slice) -> Tensor:
+        return _reduce(model, z[chunk], None if context is None else context[chunk], plan, torch.abs).cpu().double()
+
+    mean = torch.stack([magnitudes(chunk).sum(dim=0) for chunk in chunks]).sum(dim=0) / len(z)
+    return torch.cat([2 * (magnitudes(chunk) * mean).sum(dim=2) - mean.square().sum(dim=1) for chunk in chunks])
 
 
-def _plan(model: Autoencoder, z: Tensor, context: Any, memory: int) -> _Plan:
-    """How many samples and tangents go through the decoder at once."""
+def _plan(model: Autoencoder, z: Tensor, context: Tensor | None, memory: int) -> tuple[_Plan, int]:
+    """How many samples and tangents go through the decoder at once, and its number of outputs."""
     with _AllocatedBytes() as allocated:
-        model.decode(z, _context_rows(context, slice(0, 1)))
+        outputs = model.decode(z[:1], None if context is None else context[:1]).numel()
     fit = max(1, memory // max(allocated.total, 1))
     latent_dim = z.shape[1]
-    return _Plan(samples=max(1, fit // latent_dim), tangents=min(latent_dim, fit))
+    return _Plan(samples=max(1, fit // latent_dim), tangents=min(latent_dim, fit)), outputs
 
 
 class _AllocatedBytes(TorchDispatchMode):

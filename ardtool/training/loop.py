@@ -123,7 +123,7 @@ class TrainingRun:
             held_out, rest = self.split_epoch(self.epoch)
             began = time.perf_counter()
             if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
-                self.learn_prior(held_out, self.epoch, "prior")
+                self.learn_prior(held_out, self.epoch)
             prior_seconds = time.perf_counter() - began
             training, samples, step_seconds = self._gradient_steps(rest, after_step)
             began = time.perf_counter()
@@ -150,10 +150,10 @@ class TrainingRun:
         order = torch.randperm(len(self.train), generator=seeded(self.config.seed, draw, "hold-out"))
         return self.train[order[: self.alpha_size]], self.train[order[self.alpha_size :]]
 
-    def learn_prior(self, held_out: Tensor, epoch: int, purpose: str) -> Posterior:
+    def learn_prior(self, held_out: Tensor, epoch: int) -> Posterior:
         """Encode X_α in inference mode and update the prior (Algorithm 2, Eq. 8 and 9); returns its posteriors."""
         posterior = self.encode(held_out)
-        self.objective.update_prior(posterior, seeded(self.config.seed, epoch, purpose))
+        self.objective.update_prior(posterior, seeded(self.config.seed, epoch, "prior"))
         return posterior
 
     def encode(self, index: Tensor) -> Posterior:
@@ -181,7 +181,7 @@ class TrainingRun:
         """The prior estimated once more from a fresh X_α, with moments and a reference batch of the training data's codes."""
         order = torch.randperm(len(self.train), generator=seeded(self.config.seed, self.epochs, "final"))
         if self.objective.holds_out_codes:
-            self.learn_prior(self.train[order[: self.alpha_size]], self.epochs, "final")
+            self.learn_prior(self.train[order[: self.alpha_size]], self.epochs)
         chosen = order[: self.config.alpha_samples]
         return codes_of(self.encode(self.train[chosen]), self.objective, self.config.seed)
 

@@ -144,7 +144,7 @@ def prior_ratio(run: TrainingRun) -> dict[str, Any]:
             for batch in batches:
                 run.model.encode(batch)
 
-    return pairs(lambda: seconds(lambda: run.learn_prior(held_out, 0, "prior")), lambda: seconds(forward), lambda a, b: a / b)
+    return pairs(lambda: seconds(lambda: run.learn_prior(held_out, 0)), lambda: seconds(forward), lambda a, b: a / b)
 
 
 def validation_ratio(run: TrainingRun) -> dict[str, Any]:

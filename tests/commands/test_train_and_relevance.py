@@ -209,6 +209,8 @@ def test_two_sources_of_codes_are_refused(vectors_run, vectors_file):
         ardtool.relevance(vectors_run.model, data=str(vectors_file), assume_prior=True)
 
 
-def test_validation_error_beats_the_mean(vectors_run):
-    assert 0 < vectors_run.validation_mse < 0.1  # standardised: predicting the mean has error 1
+def test_reconstructions_beat_predicting_the_mean(vectors_run, vectors_file):
+    """Standardised columns have variance 1, so predicting the mean has error 1."""
+    assert ardtool.evaluate(vectors_run.model, data=str(vectors_file), metrics=["mse"]).metrics["mse"].value < 0.05
+    assert 0 < vectors_run.validation_mse < 0.5  # this one decodes sampled codes
     assert math.isfinite(vectors_run.samples_per_second)

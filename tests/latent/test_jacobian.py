@@ -111,3 +111,23 @@ def test_attention_has_a_forward_derivative():
         columns = [(decoder(codes + step * e) - decoder(codes - step * e)) / (2 * step) for e in basis]
     expected = torch.stack([column.double().square().sum(1).mean() for column in columns])
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("convention", ["paper", "authors-code"])
+def test_every_code_is_decoded_with_its_own_context(convention):
+    """decode(z, c) = c W z: the Jacobian at sample i is cᵢ W."""
+    weight = torch.randn(6, 3)
+
+    class Scaled(nn.Module):
+        input_shape, latent_shape = (6,), (3,)
+
+        def encode(self, x):
+            raise NotImplementedError
+
+        def decode(self, z, context=None):
+            return context * (z @ weight.T)
+
+    context = torch.tensor([[1.0], [2.0], [5.0], [0.5]])
+    found = column_norms(Scaled(), Posterior(torch.randn(4, 3), context=context), convention=convention)
+    factor = context.square().mean() if convention == "paper" else context.mean().square()
+    torch.testing.assert_close(found.weight, (weight.square().sum(0) * factor).double(), rtol=1e-5, atol=0)
