@@ -25,7 +25,18 @@ from .traverse import traverse
 __all__ = ["app", "run"]
 
 # what a file system answers when the user can help it: everything else is a bug and keeps its traceback
-FILE_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG)
+FILE_TROUBLE = (
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+)
 MAIN, MODELS, MORE = "The six verbs", "Codes", "Lists"
 
 

@@ -52,7 +52,9 @@ class TrainingProgress:
         """What to say after Ctrl-C."""
         if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
             return "Interrupted before the first epoch was done; start again."
-        return f"Interrupted in epoch {self._run.epoch + 1} of {self._run.epochs}; continue with: ardtool train --resume --out {self._folder}"
+        return (
+            f"Interrupted in epoch {self._run.epoch + 1} of {self._run.epochs}; continue with: ardtool train --resume --out {self._folder}"
+        )
 
     def started(self, run: TrainingRun, folder: Path) -> None:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch

@@ -118,12 +118,19 @@ def finite(value: Any) -> Any:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits: 0.0123, 41.2, 1,204, 1.2e-05; a dash for nothing."""
+    """Up to three significant digits in at most seven characters: 41.2, 1,204, 0.123, 0.0012, 9.5e-4; a dash for nothing."""
     if value is None or not math.isfinite(value):
         return "–"
     if 1000 <= abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:#.3g}".removesuffix(".")
+    if 0 < abs(value) < 1e-3:
+        return _short(f"{value:.1e}")
+    return f"{value:#.2g}" if 0 < abs(value) < 0.01 else _short(f"{value:#.3g}".removesuffix("."))
+
+
+def _short(text: str) -> str:
+    """1.2e-05 as 1.2e-5."""
+    return text.replace("e-0", "e-").replace("e+0", "e")
 
 
 def percent(share: float) -> str:
@@ -138,6 +145,8 @@ def with_error(value: float, stderr: float) -> str:
     if not (math.isfinite(value) and math.isfinite(stderr)) or stderr <= 0:
         return number(value)
     digits = max(0, 1 - math.floor(math.log10(stderr)))
-    if digits > 4 or abs(value) >= 1e6:
-        return f"{value:.2g} ± {stderr:.1g}"
+    if abs(value) < 1e-3 or abs(value) >= 1e6:
+        return _short(f"{value:.1e} ± {stderr:.0e}")
+    if digits > 4:
+        return f"{value:#.2g} ± {stderr:.1g}"
     return f"{value:,.{digits}f} ± {stderr:,.{digits}f}"

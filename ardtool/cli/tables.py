@@ -58,20 +58,23 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
     """
     pruned = list(result.original_axes) != list(range(result.latent_dim))
     roomy = output.stdout.width >= ROOMY
+    bar_width = BAR_WIDTH if roomy else BAR_WIDTH // 2
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 2 if roomy else 1, 0, 0),
+        padding=(0, 2 if roomy else 0, 0, 0),
         header_style="dim",
         collapse_padding=True,
     )
-    table.add_column("#", justify="right", no_wrap=True)
+    ranked = roomy or not pruned
+    if ranked:
+        table.add_column("#", justify="right", no_wrap=True)
     table.add_column("axis", justify="right", no_wrap=True)
     if pruned:
         table.add_column("was", justify="right", no_wrap=True)
     if not full:
-        table.add_column("", min_width=8, width=BAR_WIDTH, no_wrap=True)
+        table.add_column("", width=bar_width, no_wrap=True)
     for name in ("share %", "cum. %", "score", *(("variance", "weight") if full else ()), "KL", *(("Var μ",) if full else ())):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -79,8 +82,10 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
     largest = max((axis.explained for axis in result.axes), default=0.0) or 1.0
     for rank, axis in enumerate(rows, start=1):
         was = [str(result.original_axes[axis.axis])] if pruned else []
-        bar = [] if full else [Bar(largest, 0, axis.explained, width=BAR_WIDTH, color="green" if axis.active else "bright_black")]
-        table.add_row(str(rank), str(axis.axis), *was, *bar, *_numbers(axis, full), axis.state, style=COLOURS[axis.state])
+        bar = [] if full else [Bar(largest, 0, axis.explained, width=bar_width, color="green" if axis.active else "bright_black")]
+        table.add_row(
+            *([str(rank)] if ranked else []), str(axis.axis), *was, *bar, *_numbers(axis, full), axis.state, style=COLOURS[axis.state]
+        )
     output.stdout.print(table)
     hidden = result.latent_dim - len(rows)
     if hidden:

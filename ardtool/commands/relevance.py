@@ -23,7 +23,19 @@ DEFAULT_SAMPLES = 100
 
 @dataclass(frozen=True)
 class RelevanceResult:
-    """Every axis with its score, most relevant first, and the number of active ones; see docs/commands.md for the fields."""
+    """Every axis with its score, most relevant first, and the number of active ones.
+
+    Attributes:
+        model: the file, or the class of a user's own object.
+        latent_dim: L.
+        active: how many axes are active at `threshold`; `active_interval` holds 95 % of recounts (docs/decisions/0003).
+        convention: `paper` or `authors-code`, see `latent/jacobian.py`.
+        basis: `axes`: latent axes as they are.
+        variance_kind: `second_moment` (σ̂² of the ARD prior) or `centred` (variance of sampled codes about their mean).
+        codes_from: `model`, `data`, `latents` or `prior`.
+        estimator: its name, samples and seed.
+        original_axes: for a pruned model, the index of each axis in the model that was trained.
+    """
 
     model: str
     method: str
@@ -46,8 +58,7 @@ class RelevanceResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.relevance/1`."""
-        values = {name: value for name, value in vars(self).items() if name not in ("axes", "original_axes")}
-        values["active_interval"] = list(self.active_interval)
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items() if name != "axes"}
         return {"schema": SCHEMA, **values, "axes": [asdict(axis) for axis in self.axes]}
 
 

@@ -13,8 +13,7 @@ import torch
 
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
-from ..errors import TrainingError
-from ..latent.codes import LatentCodes
+from ..errors import ConfigError, TrainingError
 from ..storage.atomic import write_json
 from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RUNS, RunFolder
@@ -109,6 +108,8 @@ def train(
     config = config_from(settings, "train") if config is None else config.validated()
     chosen = choose_device(device)
     data = open_data(config.data, split="train", data_root=data_root, image_size=config.image_size)
+    if config.image_size != "auto" and not data.is_images:
+        raise ConfigError(f"--image-size is for images; '{data.name}' holds vectors.", "Leave --image-size out.")
     config = resolved(config, data)
     run = prepare_run(config, data, chosen)
     data_hash = data.sha256()
@@ -266,9 +267,3 @@ def _check_settings(folder: RunFolder, settings: dict[str, Any]) -> None:
         raise TrainingError(
             f"{folder.path} holds a run of other settings: {shown}.", "Choose another --out, or replace that run with --force."
         )
-
-
-def known_codes(model: SavedModel) -> LatentCodes:
-    """The codes of a model that ardtool trained."""
-    assert model.codes is not None, "ardtool's own files hold codes"
-    return model.codes

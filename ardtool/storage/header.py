@@ -30,13 +30,14 @@ def kind_of_file(path: Path) -> str:
         start = file.read(64)
     if not start:
         return "an empty file"
+    # safetensors first: the length of its header stands first and may look like any other format's magic number, \x80 above all
+    if len(start) >= 9 and start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= LARGEST_HEADER:
+        return "safetensors"
     if start.lstrip()[:1] == b"<":
         return "an HTML page (an error page saved in place of the file?)"
     for magic, kind in _MAGIC:
         if start.startswith(magic):
             return kind
-    if len(start) >= 9 and start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= LARGEST_HEADER:
-        return "safetensors"
     return "of an unknown kind"
 
 

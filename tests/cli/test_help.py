@@ -1,0 +1,103 @@
+"""The options are a promise: this table changes together with docs and changelog."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ardtool.cli.main import app
+from ardtool.version import __version__
+
+SHARED = "--device --seed --json --quiet --force --plugin --help"
+CODES = "--data --latents --assume-prior --data-root"
+OPTIONS = {
+    "train": "--data --image-size --val-fraction --data-root --latent --method --arch --beta --target-mse --likelihood --prior "
+    f"--alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --config --set --out --resume {SHARED}",
+    "relevance": f"--samples --threshold --convention --out --plot {CODES} {SHARED}",
+    "prune": f"--out --threshold --keep --axes --data --data-root {SHARED}",
+    "sample": f"--out -n --sampler --all-axes {CODES} {SHARED}",
+    "traverse": f"--out --axes --range --steps --gif --reference {CODES} {SHARED}",
+    "evaluate": f"--data --metrics --out --data-root {SHARED}",
+    "encode": f"--data --out --axes --split --data-root {SHARED}",
+    "decode": f"--out {SHARED}",
+    "data": "--data-root --json --quiet --help",
+    "plugins": "--json --quiet --help",
+}
+HEAVY = ("torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "safetensors", "yaml")
+
+
+def options_of(name: str) -> set[str]:
+    group = typer.main.get_command(app)
+    command = group.commands[name]  # pyright: ignore[reportAttributeAccessIssue]
+    parameters = command.get_params(typer.Context(command))
+    return {flag for each in parameters if each.param_type_name == "option" for flag in (*each.opts, *each.secondary_opts)}
+
+
+def test_the_commands_are_frozen():
+    assert set(typer.main.get_command(app).commands) == set(OPTIONS)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_options_are_frozen(name):
+    assert options_of(name) == set(OPTIONS[name].split())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_command_has_help(name):
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "160"})
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+
+
+def test_version():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"ardtool {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["train", "--latent", "abc"]])
+def test_nothing_heavy_is_imported_before_a_command_runs(arguments):
+    code = (
+        "import sys\nfrom ardtool.cli.main import run\n"
+        f"sys.argv = ['ardtool', *{arguments!r}]\n"
+        "try:\n    run()\nexcept SystemExit:\n    pass\n"
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("heavy: []\n")
+
+
+def test_defaults_are_those_of_the_library():
+    from ardtool.commands.encode import encode
+    from ardtool.commands.prune import prune
+    from ardtool.commands.relevance import relevance
+    from ardtool.commands.sample import sample
+    from ardtool.commands.traverse import traverse
+
+    for function in (encode, prune, relevance, sample, traverse):
+        library = inspect.signature(function).parameters
+        callback = next(each.callback for each in app.registered_commands if each.callback.__name__ == function.__name__)
+        for name, parameter in inspect.signature(callback).parameters.items():
+            if name in library and library[name].default is not inspect.Parameter.empty and name != "out":
+                assert parameter.default == library[name].default, (function.__name__, name)
+
+
+def test_choices_are_those_of_the_library():
+    import typing
+
+    from ardtool.cli.relevance import relevance
+    from ardtool.cli.sample import sample
+    from ardtool.latent.jacobian import Convention
+    from ardtool.latent.sampling import Sampler
+
+    assert typing.get_type_hints(relevance)["convention"] == Convention
+    assert typing.get_type_hints(sample)["sampler"] == Sampler | None
+
+
+def test_the_help_of_train_shows_the_defaults_of_the_settings():
+    shown = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).stdout.split())
+    for text in ("[default: sprites]", "[default: 16]", "[default: by the data]", "[default: 0.99]", "One of gaussian, student-t."):
+        assert text in shown
