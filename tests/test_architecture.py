@@ -17,7 +17,7 @@ LAYERS = [
     {"latent"},
     {"networks"},
     {"objectives", "metrics"},
-    {"data", "storage", "registry", "report", "export"},
+    {"data", "storage", "registry", "report"},
     {"training"},
     {"commands"},
     {"cli"},

@@ -58,6 +58,8 @@ def decode(
     from .rendering import Output
 
     output = Output(as_json, quiet)
+    if model is not None and codes.suffix == ".safetensors":  # the order of every other command
+        model, codes = codes, model
     with output.status("decoding"):
         result = write_data(model, codes=codes, out=out, device=device, plugin=plugin)
     output.result(result, lambda: output.wrote_files(result))

@@ -18,7 +18,11 @@ def evaluate(
     metrics: Annotated[str, typer.Option(metavar="mse,elbo", help="Which metrics.")] = "mse,elbo",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where the result goes as JSON. \\[default: metrics.json beside the model]", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Where the result goes as JSON. \\[default: metrics.json beside model.safetensors, NAME.metrics.json beside NAME.safetensors]",
+            show_default=False,
+        ),
     ] = None,
     data_root: DataRoot = None,
     device: Device = "auto",
@@ -46,4 +50,6 @@ def evaluate(
             data_root=data_root,
         )
     output.result(result, lambda: show_metrics(output, result))
-    output.wrote([out or Path(result.model).parent / "metrics.json"])
+    if result.note:
+        output.note(result.note)
+    output.wrote([] if result.file is None else [Path(result.file)])

@@ -42,14 +42,14 @@ Model = Annotated[
 Threshold = Annotated[float, typer.Option(metavar="FLOAT", help="Share of the total relevance that the active axes exceed, in (0, 1].")]
 
 Data = Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Encode these data.", rich_help_panel=CODES)]
-Latents = Annotated[Path | None, typer.Option(metavar="FILE", help="Take codes from this .npz or .npy file.", rich_help_panel=CODES)]
+Latents = Annotated[Path | None, typer.Option(metavar="FILE", help="Take codes from this .npz, .npy or .csv file.", rich_help_panel=CODES)]
 AssumePrior = Annotated[bool, typer.Option("--assume-prior", metavar="", help="Assume codes z ~ N(0, I).", rich_help_panel=CODES)]
 
 Device = Annotated[
     str,
     typer.Option(metavar="DEVICE", help="auto (the first GPU, else the CPU), cpu, cuda, cuda:N or mps.", rich_help_panel=SHARED),
 ]
-Seed = Annotated[int, typer.Option(min=0, metavar="INT", help="Seed of everything random.", rich_help_panel=SHARED)]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, metavar="INT", help="Seed of everything random.", rich_help_panel=SHARED)]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the result as one JSON object on stdout.", rich_help_panel=SHARED)]
 Quiet = Annotated[bool, typer.Option("--quiet", metavar="", help="No progress and no notes on stderr.", rich_help_panel=SHARED)]
 Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace what exists already.", rich_help_panel=SHARED)]

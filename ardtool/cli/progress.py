@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,9 @@ REFRESH = 0.1  # seconds
 class TrainingProgress:
     """The observer that the command line gives to `commands.train.train`."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, data_root: Path | None = None) -> None:
         self._output = output
+        self._data_root = data_root
         self._live: Progress | None = None
         self._run: TrainingRun | None = None
         self._folder: Path | None = None
@@ -52,9 +54,9 @@ class TrainingProgress:
         """What to say after Ctrl-C."""
         if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
             return "Interrupted before the first epoch was done; start again."
-        return (
-            f"Interrupted in epoch {self._run.epoch + 1} of {self._run.epochs}; continue with: ardtool train --resume --out {self._folder}"
-        )
+        root = "" if self._data_root is None else f" --data-root {shlex.quote(str(self._data_root))}"
+        again = f"ardtool train --resume --out {shlex.quote(str(self._folder))}{root}"
+        return f"Interrupted in epoch {min(self._run.epoch + 1, self._run.epochs)} of {self._run.epochs}; continue with: {again}"
 
     def started(self, run: TrainingRun, folder: Path) -> None:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch

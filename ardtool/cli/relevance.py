@@ -25,6 +25,16 @@ def relevance(
         Literal["paper", "authors-code"],
         typer.Option(metavar="NAME", help="Weights by Eq. 19 (paper), or as the authors' code has them (authors-code)."),
     ] = "paper",
+    estimator: Annotated[
+        Literal["auto", "exact", "sketch", "sobol"],
+        typer.Option(
+            metavar="NAME", help="exact derivatives, sketch (cost independent of L), sobol (no derivatives), or auto (the cheaper)."
+        ),
+    ] = "auto",
+    basis: Annotated[
+        Literal["axes", "principal"],
+        typer.Option(metavar="NAME", help="Count axes, or principal directions: the honest count where axes are rotated."),
+    ] = "axes",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares of all axes to this .png, .svg or .pdf.")] = None,
     data: Data = None,
@@ -40,8 +50,8 @@ def relevance(
 ) -> None:
     """Score every latent axis, and find the ones that matter."""
     from ..commands.relevance import relevance as score
-    from .rendering import Output, finite
-    from .tables import show_relevance
+    from .rendering import Output
+    from .tables import show_relevance, things_of
 
     output = Output(as_json, quiet)
     with output.status("measuring the axes"):
@@ -50,6 +60,8 @@ def relevance(
             samples=samples,
             threshold=threshold,
             convention=convention,
+            estimator=estimator,
+            basis=basis,
             data=data,
             latents=latents,
             assume_prior=assume_prior,
@@ -62,12 +74,12 @@ def relevance(
     if out is not None:
         from ..storage.atomic import write_json
 
-        write_json(out, finite(result.to_dict()))
+        write_json(out, result.to_dict())
         files.append(out)
     if plot is not None:
         from ..report.figures import save_figure, scree_figure
 
-        title = f"{result.active} of {result.latent_dim} latent axes are relevant"
+        title = f"{result.active} of {result.latent_dim} {things_of(result)} are relevant"
         save_figure(scree_figure(result.axes, result.threshold, result.active, result.active_interval, title), plot)
         files.append(plot)
     output.result(result, lambda: show_relevance(output, result))

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from ..storage.atomic import finite
+
 if TYPE_CHECKING:
     from ..commands.sample import FilesResult
 
-__all__ = ["Output", "finite", "labelled", "number", "percent", "stderr_console", "stdout_console", "with_error"]
+__all__ = ["Output", "labelled", "number", "percent", "stderr_console", "stdout_console", "with_error"]
 
 PIPE_WIDTH = 100
 MOST_FILES = 3
@@ -104,17 +106,6 @@ class Output:
 def labelled(label: str, message: str, colour: str) -> Text:
     """`label: message` with a coloured label."""
     return Text.assemble((f"{label}:" if message else label, f"bold {colour}"), f" {message}" if message else "")
-
-
-def finite(value: Any) -> Any:
-    """The same value with every NaN and infinity replaced by None, so that it is valid JSON."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return value
 
 
 def number(value: float | None) -> str:

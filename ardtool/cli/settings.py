@@ -14,8 +14,6 @@ from ..training.config import TrainConfig, config_from
 
 __all__ = ["Unfinished", "assignments", "merged", "read_yaml", "unfinished_run"]
 
-OWN_KEYS = ("data_sha256",)  # in a run's config.yaml, but no setting
-
 
 @dataclass(frozen=True)
 class Unfinished:
@@ -78,7 +76,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} holds a {type(settings).__name__}; expected names and values.", "Write one `name: value` a line.")
-    return {str(name): value for name, value in settings.items() if name not in OWN_KEYS}
+    return {str(name): value for name, value in settings.items()}
 
 
 def unfinished_run(out: Path | None) -> Unfinished | None:
@@ -90,10 +88,10 @@ def unfinished_run(out: Path | None) -> Unfinished | None:
     from ..storage.run_folder import RUNS, RunFolder
 
     folders = [out] if out is not None else sorted(path for path in RUNS.glob("*") if path.is_dir())
-    unfinished = [path for path in folders if RunFolder(path).is_resumable and not RunFolder(path).is_finished]
+    unfinished = [path for path in folders if RunFolder(path).is_resumable]
     if len(unfinished) > 1:
         names = ", ".join(map(str, unfinished))
         raise TrainingError(f"{len(unfinished)} runs are unfinished: {names}.", f"Choose one: ardtool train --resume --out {unfinished[0]}")
-    if not unfinished or not RunFolder(unfinished[0]).config.exists():
+    if not unfinished:
         return None
-    return Unfinished(unfinished[0], read_yaml(RunFolder(unfinished[0]).config))
+    return Unfinished(unfinished[0], RunFolder(unfinished[0]).checkpoint_record()["settings"])

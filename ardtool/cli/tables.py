@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..commands.relevance import RelevanceResult
     from ..latent.relevance import AxisRelevance
 
-__all__ = ["headline", "show_axes", "show_metrics", "show_relevance"]
+__all__ = ["headline", "show_axes", "show_metrics", "show_relevance", "things_of"]
 
 MOST_ROWS = 40
 MORE_ROWS = 4
@@ -35,6 +35,8 @@ def show_relevance(output: Output, result: RelevanceResult) -> None:
         f"{result.estimator['samples']} codes from {sources.get(result.codes_from, result.codes_from)} · convention: {result.convention}"
     )
     output.line(Text(details, "dim"))
+    measured = result.estimator.get("reason", result.estimator["name"])
+    output.line(Text(f"estimator: {measured}", "dim"))
     output.line(Text(result.model, "dim"))
     output.line()
     show_axes(output, result, full=True)
@@ -45,9 +47,14 @@ def headline(result: RelevanceResult) -> Text:
     low, high = result.active_interval
     verb = "is" if result.active == 1 else "are"
     return Text.assemble(
-        (f"{result.active} of {result.latent_dim} latent axes {verb} relevant", "bold green"),
+        (f"{result.active} of {result.latent_dim} {things_of(result)} {verb} relevant", "bold green"),
         (f"   95 % interval {low}–{high} · threshold {100 * result.threshold:g} %", "dim"),
     )
+
+
+def things_of(result: RelevanceResult) -> str:
+    """What was counted."""
+    return "latent axes" if result.basis == "axes" else "principal directions"
 
 
 def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
@@ -56,7 +63,7 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
     Arguments:
         full: all numbers; else a bar of the share in place of variance, weight and variance of means.
     """
-    pruned = list(result.original_axes) != list(range(result.latent_dim))
+    pruned = result.basis == "axes" and list(result.original_axes) != list(range(result.latent_dim))
     roomy = output.stdout.width >= ROOMY
     bar_width = BAR_WIDTH if roomy else BAR_WIDTH // 2
     table = Table(
@@ -70,7 +77,7 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
     ranked = roomy or not pruned
     if ranked:
         table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("axis", justify="right", no_wrap=True)
+    table.add_column("axis" if result.basis == "axes" else "direction", justify="right", no_wrap=True)
     if pruned:
         table.add_column("was", justify="right", no_wrap=True)
     if not full:
@@ -78,7 +85,7 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
     for name in ("share %", "cum. %", "score", *(("variance", "weight") if full else ()), "KL", *(("Var μ",) if full else ())):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    rows = result.axes if result.latent_dim <= MOST_ROWS else result.axes[: result.active + MORE_ROWS]
+    rows = result.axes if len(result.axes) <= MOST_ROWS else result.axes[: result.active + MORE_ROWS]
     largest = max((axis.explained for axis in result.axes), default=0.0) or 1.0
     for rank, axis in enumerate(rows, start=1):
         was = [str(result.original_axes[axis.axis])] if pruned else []
@@ -87,9 +94,9 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
             *([str(rank)] if ranked else []), str(axis.axis), *was, *bar, *_numbers(axis, full), axis.state, style=COLOURS[axis.state]
         )
     output.stdout.print(table)
-    hidden = result.latent_dim - len(rows)
+    hidden = len(result.axes) - len(rows)
     if hidden:
-        output.line(Text(f"… and {hidden:,} more (all are in relevance.json and in --json)", "dim"))
+        output.line(Text(f"… and {hidden:,} more (all of them: --json)", "dim"))
 
 
 def _numbers(axis: AxisRelevance, full: bool) -> list[str]:

@@ -42,7 +42,6 @@ def train(
     epochs: Annotated[int | None, setting("epochs", panel=TRAINING)] = None,
     batch_size: Annotated[int | None, setting("batch_size", panel=TRAINING)] = None,
     lr: Annotated[float | None, setting("lr", panel=TRAINING)] = None,
-    precision: Annotated[str | None, setting("precision", panel=TRAINING)] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="RUN.yaml", help="Read settings from this file; options and --set go first.", rich_help_panel=RUN)
     ] = None,
@@ -93,12 +92,13 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
-        "precision": precision,
         "seed": seed,
     }
     from .rendering import Output
 
     output = Output(as_json, quiet)
+    if out == Path():
+        raise typer.BadParameter("an empty path", param_hint="'--out'")
     extra = assignments(assigned or [])
     if resume and config is None and not extra and all(value is None for value in given.values()):
         unfinished = unfinished_run(out)
@@ -117,7 +117,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
 
-    with TrainingProgress(output) as progress:
+    with TrainingProgress(output, options["data_root"]) as progress:
         try:
             result = fit(settings, device=device, observer=progress, **options)
         except KeyboardInterrupt:
@@ -125,7 +125,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
             output.note(progress.interrupted())
             raise typer.Exit(130) from None
     problem = None
-    if not result.repeated:
+    if not result.repeated or not (Path(result.run) / "scree.png").exists():
         try:
             with output.status("drawing pictures"):
                 write_report(result, device)
@@ -167,11 +167,9 @@ def _say_next(output: Output, result: TrainResult) -> None:
     """Warnings and the commands that come next, on stderr."""
     from rich.text import Text
 
-    if not result.converged:
+    for warning in result.warnings:
         output.note()
-        output.warn(
-            f"the number of active axes still moved in the last tenth of the epochs; train longer, e.g. --epochs {2 * result.epochs}"
-        )
+        output.warn(warning)
     if output.as_json:
         return
     newest = Path(result.run).parent == Path("runs") and not result.repeated

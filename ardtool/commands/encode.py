@@ -10,9 +10,11 @@ import torch
 from ..errors import ConfigError, DataError
 from ..latent.pruning import full_codes
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
+from ..storage.model_file import SavedModel
+from .codes_file import StoredCodes, read_codes
 from .opening import ModelLike, choose_device, codes_for, data_for, encode_all, open_model
 from .relevance import active_axes_of
-from .sample import PICTURES, FilesResult, decode_in_units, pixel_range
+from .sample import ARRAYS, PICTURES, FilesResult, decode_in_units, in_users_range, pixel_range
 
 __all__ = ["decode", "encode"]
 
@@ -35,8 +37,11 @@ def encode(
         axes: all axes, or the active ones alone in ascending order.
     """
     path = Path(out)
-    if path.suffix not in (".npz", ".npy", ".csv"):
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"--out is {path}; expected an .npz, .npy or .csv file.", "Use --out codes.npz.")
+    if axes not in ("all", "active"):
+        raise ConfigError(f"--axes is '{axes}'; --axes must be all or active.", "active keeps the relevant axes alone.")
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin)
     data_set = data_for(opened, data, data_root, split)
@@ -47,10 +52,10 @@ def encode(
         codes = opened.codes or codes_for(opened, data=data_set, seed=seed, device=chosen)
         kept = sorted(active_axes_of(opened, codes, chosen)[0])
     mean = posterior.mean[:, kept].numpy()
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         spread = {} if posterior.log_variance is None else {"log_variance": posterior.log_variance[:, kept].numpy()}
         save_array(path, columns=None, mean=mean, axes=torch.tensor(kept).numpy(), **spread)
-    elif path.suffix == ".csv":
+    elif suffix == ".csv":
         save_array(path, columns=[f"axis_{axis}" for axis in kept], mean=mean)
     else:
         save_array(path, mean=mean)
@@ -65,37 +70,41 @@ def decode(
     device: str = "auto",
     plugin: str | None = None,
 ) -> FilesResult:
-    """Decode codes from a file that `encode` wrote, or an array with shape (N, L); axes that the file lacks are held at their mean."""
-    import numpy as np
+    """Decode codes from a file that `encode` wrote, or an array with shape (N, L); axes that the file lacks are held at their mean.
 
+    Arguments:
+        codes: see `codes_file.py`.
+        out: an array (.npz, .npy, in the units of the training data), or for images a picture.
+    """
+    path = Path(out)
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin)
-    path, source = Path(out), Path(codes)
-    if not source.exists():
-        raise DataError(f"{source} does not exist.", "Make it with `ardtool encode`.")
-    try:
-        if source.suffix == ".csv":
-            header = source.read_text().split("\n", 1)[0]
-            arrays = {"mean": np.loadtxt(source, delimiter=",", skiprows=1, ndmin=2, dtype=np.float32)}
-            arrays["axes"] = np.array([int(name.strip().removeprefix("axis_")) for name in header.split(",")])
-        else:
-            file = np.load(source, allow_pickle=False)
-            arrays = {"mean": file} if isinstance(file, np.ndarray) else dict(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{source} cannot be read: {error}.", "Give an .npz, .npy or .csv that `ardtool encode` wrote.") from error
-    latent_dim = opened.autoencoder.latent_shape[0]
-    z = torch.from_numpy(np.asarray(arrays.get("mean", np.zeros((0, 0))), dtype=np.float32))
-    axes = [int(axis) for axis in arrays["axes"]] if "axes" in arrays else list(range(latent_dim))
-    if z.ndim != 2 or z.shape[1] != len(axes) or not len(z) or any(not 0 <= axis < latent_dim for axis in axes):
-        found = "×".join(map(str, z.shape))
-        raise DataError(f"{source} holds codes of {found}; the model has {latent_dim} axes.", "Encode with the same model.")
-    if len(axes) < latent_dim:
-        z = full_codes(z, axes, codes_for(opened).statistics.mean)
-    values = decode_in_units(opened, z, chosen)
-    if path.suffix in PICTURES and values.ndim == 4:
-        save_picture(image_grid(to_uint8(values, pixel_range(opened))), path)
-    elif path.suffix in (".npz", ".npy"):
-        save_array(path, samples=values.numpy())
-    else:
+    as_picture = path.suffix.lower() in PICTURES and len(opened.autoencoder.input_shape) == 3
+    if not as_picture and path.suffix.lower() not in ARRAYS:
         raise ConfigError(f"--out is {path}; expected .npz or .npy, or a picture for images.", "Use --out decoded.npz.")
-    return FilesResult("ardtool.decode/1", [str(path)], list(values.shape), axes, 0)
+    stored = read_codes(codes, opened.autoencoder.latent_shape[0])
+    z = stored.mean
+    if stored.axes != list(range(stored.latent_dim)):
+        z = full_codes(z, stored.axes, _mean_code(opened, stored))
+    values = decode_in_units(opened, z, chosen)
+    if as_picture:
+        save_picture(image_grid(to_uint8(values, pixel_range(opened))), path)
+    else:
+        save_array(path, samples=in_users_range(opened, values).numpy())
+    return FilesResult("ardtool.decode/1", [str(path)], list(values.shape), stored.axes, 0)
+
+
+def _mean_code(model: SavedModel, stored: StoredCodes) -> torch.Tensor:
+    """Where axes that the file lacks are held, shape (L,).
+
+    Raises:
+        DataError: some are lacking, and the model carries no codes.
+    """
+    if model.codes is not None:
+        return model.codes.statistics.mean
+    if len(stored.axes) < stored.latent_dim:
+        raise DataError(
+            f"{stored.path} holds {len(stored.axes)} of {stored.latent_dim} axes, and this model carries no mean code for the others.",
+            "Encode with --axes all.",
+        )
+    return torch.zeros(stored.latent_dim)

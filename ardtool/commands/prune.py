@@ -18,7 +18,7 @@ from ..latent.pruning import Equality, fold_decoder_layer, keep_encoder_rows, me
 from ..latent.sampling import draw_codes
 from ..networks.build import NetworkAutoencoder, build_network
 from ..storage.model_file import SavedModel, save_model
-from .opening import ModelLike, choose_device, data_for, encode_all, open_model, require_codes
+from .opening import ModelLike, choose_device, codes_for, data_for, encode_all, open_model
 from .relevance import score_model
 
 __all__ = ["PruneResult", "prune", "pruned_network"]
@@ -75,7 +75,7 @@ def prune(
         ArdtoolError: the pruned decoder is not equal to the original; nothing is written then.
     """
     path = Path(out)
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         raise ConfigError(f"--out is {path}; a pruned model is a .safetensors file.", f"Use --out {path.with_suffix('.safetensors')}.")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already.", "Choose another --out, or replace it with --force.")
@@ -83,11 +83,11 @@ def prune(
     opened = open_model(model, chosen)
     if not isinstance(opened.autoencoder, NetworkAutoencoder):
         raise ModelFileError("Only models that ardtool trained can be written pruned yet.", "Use ardtool.PrunedAutoencoder in Python.")
-    codes = require_codes(opened)
+    codes = codes_for(opened)
     kept = _axes_to_keep(opened, codes, threshold, keep, axes, seed, chosen)
     mean = codes.statistics.mean
     network = pruned_network(opened.autoencoder, kept, mean)
-    equality = _verify(opened.autoencoder, network, kept, codes, seed, chosen)
+    equality = _verify(opened.autoencoder, network, kept, codes, seed)
     data_set = None if data is None else data_for(opened, data, data_root)
     mse = None
     if data_set is not None:
@@ -151,15 +151,14 @@ def _axes_to_keep(
     return chosen
 
 
-def _verify(
-    full: NetworkAutoencoder, small: NetworkAutoencoder, kept: list[int], codes: LatentCodes, seed: int, device: torch.device
-) -> Equality:
-    """Compare both decoders on the reference codes and on fresh ones; refuse where they differ."""
+def _verify(full: NetworkAutoencoder, small: NetworkAutoencoder, kept: list[int], codes: LatentCodes, seed: int) -> Equality:
+    """Compare both decoders on reference codes and fresh ones, in float64 so that rounding hides nothing; refuse where they differ."""
+    full, small = (copy.deepcopy(network).cpu().double() for network in (full, small))
     generator = torch.Generator().manual_seed(seed + 1)
     fresh = draw_codes(codes, FRESH_CODES, "full-gaussian", list(range(codes.latent_dim)), generator)
-    reference = replace(codes.reference, mean=codes.reference.mean.to(device))
+    reference = replace(codes.reference, mean=codes.reference.mean.double())
     with inference_mode(full):
-        equality = measure_equality(full, small, kept, codes.statistics.mean.to(device), reference, fresh.to(device))
+        equality = measure_equality(full, small, kept, codes.statistics.mean, reference, fresh.double())
     if equality.relative > LARGEST_DIFFERENCE:
         raise ArdtoolError(
             f"The pruned decoder differs from the original by {equality.relative:.1e} of the output's scale; expected below "

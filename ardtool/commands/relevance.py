@@ -10,15 +10,15 @@ import torch
 
 from ..errors import ConfigError
 from ..latent.codes import LatentCodes
-from ..latent.jacobian import Convention, column_norms
-from ..latent.relevance import AxisRelevance, RelevanceScores, score_axes
+from ..latent.jacobian import Convention
+from ..latent.relevance import AxisRelevance
 from ..storage.model_file import SavedModel
+from .estimation import BASES, ESTIMATORS, Basis, Estimator, estimate
 from .opening import ModelLike, choose_device, codes_for, data_for, open_model
 
 __all__ = ["RelevanceResult", "active_axes_of", "relevance", "score_model"]
 
 SCHEMA = "ardtool.relevance/1"
-DEFAULT_SAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class RelevanceResult:
         latent_dim: L.
         active: how many axes are active at `threshold`; `active_interval` holds 95 % of recounts (docs/decisions/0003).
         convention: `paper` or `authors-code`, see `latent/jacobian.py`.
-        basis: `axes`: latent axes as they are.
+        basis: `axes`: latent axes as they are; `principal`: directions, counted by descending score.
         variance_kind: `second_moment` (σ̂² of the ARD prior) or `centred` (variance of sampled codes about their mean).
         codes_from: `model`, `data`, `latents` or `prior`.
-        estimator: its name, samples and seed.
+        estimator: its name, samples and seed; where `auto` chose it, the reason.
         original_axes: for a pruned model, the index of each axis in the model that was trained.
     """
 
@@ -68,6 +68,8 @@ def relevance(
     samples: int | None = None,
     threshold: float = 0.99,
     convention: Convention = "paper",
+    estimator: Estimator = "auto",
+    basis: Basis = "axes",
     data: Any = None,
     latents: str | Path | None = None,
     assume_prior: bool = False,
@@ -83,6 +85,8 @@ def relevance(
         samples: how many codes the decoder is differentiated at; None for 100, or all where there are fewer.
         threshold: share of the total score that the active axes exceed, in (0, 1].
         convention: `paper` (Eq. 19) or `authors-code`.
+        estimator: `exact`, `sketch` (cost independent of L), `sobol` (no derivatives), or `auto` (the cheaper of the first two).
+        basis: `axes`, or `principal` for the number of directions whatever the axes are.
         data, latents, assume_prior: where the codes come from; one of them for models that carry none.
         seed: chooses the codes and the bootstrap.
         device: auto, cpu, cuda[:i] or mps.
@@ -96,11 +100,28 @@ def relevance(
         raise ConfigError(f"--threshold is {threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
     if samples is not None and samples < 2:
         raise ConfigError(f"--samples is {samples}; expected at least 2.", "100 is the paper's choice.")
+    for name, value, known in (
+        ("convention", convention, ("paper", "authors-code")),
+        ("estimator", estimator, ESTIMATORS),
+        ("basis", basis, BASES),
+    ):
+        if value not in known:
+            raise ConfigError(f"--{name} is '{value}'; expected {' or '.join(known)}.", f"The default is {known[0]}.")
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin)
     data_set = None if data is None else data_for(opened, data, data_root)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
-    return score_model(opened, codes, samples=samples, threshold=threshold, convention=convention, seed=seed, device=chosen)
+    return score_model(
+        opened,
+        codes,
+        samples=samples,
+        threshold=threshold,
+        convention=convention,
+        estimator=estimator,
+        basis=basis,
+        seed=seed,
+        device=chosen,
+    )
 
 
 def score_model(
@@ -110,11 +131,24 @@ def score_model(
     samples: int | None = None,
     threshold: float = 0.99,
     convention: Convention = "paper",
+    estimator: Estimator = "auto",
+    basis: Basis = "axes",
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> RelevanceResult:
     """`relevance` on a model that is open already."""
-    scores, used = _scores(model, codes, samples, threshold, convention, seed, device)
+    found = estimate(
+        model.autoencoder,
+        codes,
+        samples=samples,
+        threshold=threshold,
+        convention=convention,
+        estimator=estimator,
+        basis=basis,
+        seed=seed,
+        device=device,
+    )
+    scores = found.scores
     return RelevanceResult(
         model=str(model.path or type(model.autoencoder).__name__),
         method=model.method,
@@ -123,12 +157,12 @@ def score_model(
         active_interval=scores.active_interval,
         threshold=threshold,
         convention=convention,
-        basis="axes",
-        variance_kind=codes.variance_kind,
+        basis=basis,
+        variance_kind=found.codes.variance_kind,
         codes_from=codes.source,
-        estimator={"name": "exact", "samples": used, "seed": seed},
+        estimator=found.record,
         axes=scores.axes,
-        original_axes=tuple(model.original_axes),
+        original_axes=tuple(model.original_axes) if basis == "axes" else (),
     )
 
 
@@ -140,23 +174,3 @@ def active_axes_of(model: SavedModel, codes: LatentCodes, device: torch.device |
     result = score_model(model, codes, device=device)
     shares = {axis.axis: axis.explained for axis in result.axes}
     return result.active_axes, [shares[axis] for axis in range(codes.latent_dim)]
-
-
-def _scores(
-    model: SavedModel,
-    codes: LatentCodes,
-    samples: int | None,
-    threshold: float,
-    convention: Convention,
-    seed: int,
-    device: torch.device | str,
-) -> tuple[RelevanceScores, int]:
-    rows = len(codes.reference)
-    samples = min(DEFAULT_SAMPLES, rows) if samples is None else samples
-    if samples > rows:
-        source = "the model file holds" if codes.source == "model" else "there are"
-        raise ConfigError(f"--samples is {samples}; {source} {rows} reference codes.", f"Use --samples {rows} or fewer.")
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(rows, generator=generator)[:samples]
-    norms = column_norms(model.autoencoder, codes.reference.rows(chosen), convention=convention, generator=generator, device=device)
-    return score_axes(codes, norms, threshold, generator), samples

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from ..errors import ConfigError
+from ..data.pixels import from_unit
+from ..errors import ConfigError, ModelFileError
 from ..latent.jacobian import inference_mode
 from ..latent.sampling import Sampler, draw_codes
 from ..storage.atomic import make_folder
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
 from ..storage.model_file import SavedModel
-from .opening import ModelLike, choose_device, codes_for, data_for, open_model
+from .opening import ModelLike, choose_device, codes_for, data_for, measured_by, open_model, saved_pixel_map
 from .relevance import active_axes_of
 
-__all__ = ["FilesResult", "decode_in_units", "pixel_range", "sample"]
+__all__ = ["FilesResult", "decode_in_units", "in_users_range", "pixel_range", "sample"]
 
 DECODING_BATCH = 500
 PICTURES = (".png", ".jpg", ".webp")
+ARRAYS = (".npz", ".npy")
 MOST_SAMPLES = 1_000_000
 
 
@@ -64,33 +67,47 @@ def sample(
     """Draw n codes, decode them, write the result.
 
     Arguments:
-        out: a picture (.png, .jpg, .webp: a grid), an array (.npz, .npy), or a folder that gets one picture a sample.
+        out: a picture (.png, .jpg, .webp: a grid), an array (.npz, .npy, in the units of the training data), or a folder that gets
+            one picture a sample.
         sampler: see `latent/sampling.py`; None for `paper` on ARD models and `full-gaussian` on others.
         all_axes: let inactive axes vary too.
     """
     if not 1 <= n <= MOST_SAMPLES:
         raise ConfigError(f"-n is {n}; expected 1 to {MOST_SAMPLES:,}.", "64 fill a picture.")
+    if sampler is not None and sampler not in get_args(Sampler):
+        raise ConfigError(f"--sampler is '{sampler}'; expected one of {', '.join(get_args(Sampler))}.", "Leave it out for the usual one.")
+    path = Path(out)
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin)
+    _check_out(path, tuple(opened.autoencoder.input_shape))
     data_set = None if data is None else data_for(opened, data, data_root)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
-    axes = list(range(codes.latent_dim)) if all_axes else sorted(active_axes_of(opened, codes, chosen)[0])
+    axes = list(range(codes.latent_dim)) if all_axes else sorted(active_axes_of(measured_by(opened, codes), codes, chosen)[0])
     kind: Sampler = sampler or ("paper" if codes.prior is not None else "full-gaussian")
     z = draw_codes(codes, n, kind, axes, torch.Generator().manual_seed(seed))
     context = codes.reference.context
     rows = None if context is None else context[torch.arange(n) % len(context)]
     values = decode_in_units(opened, z, chosen, rows)
-    return FilesResult("ardtool.sample/1", _write(opened, values, Path(out)), list(values.shape), axes, seed)
+    return FilesResult("ardtool.sample/1", _write(opened, values, path), list(values.shape), axes, seed)
 
 
 def decode_in_units(model: SavedModel, z: torch.Tensor, device: torch.device, context: Any = None) -> torch.Tensor:
-    """Decode codes with shape (N, L) in inference mode; vectors come back in the user's own units."""
+    """Decode codes with shape (N, L) in inference mode; vectors come back in the user's own units, float64 where they were standardised.
+
+    Raises:
+        ModelFileError: the decoder's values are not finite.
+    """
     parts = []
     with inference_mode(model.autoencoder):
         for index in torch.arange(len(z)).split(DECODING_BATCH):
             rows = None if context is None else context[index].to(device)
             parts.append(model.autoencoder.decode(z[index].to(device), rows).float().cpu())
     values = torch.cat(parts)
+    broken = int((~values.isfinite()).flatten(1).any(dim=1).sum())
+    if broken:
+        raise ModelFileError(
+            f"The decoder gives values that are not finite for {broken} of {len(values)} codes.", "Check that the codes are this model's."
+        )
     return values if model.scaling is None else model.scaling.undo(values)
 
 
@@ -100,20 +117,34 @@ def pixel_range(model: SavedModel) -> tuple[float, float]:
     return (0.0, 1.0) if found is None else (float(found[0]), float(found[1]))
 
 
-def _write(model: SavedModel, values: torch.Tensor, out: Path) -> list[str]:
-    if out.suffix in (".npz", ".npy"):
-        save_array(out, samples=values.numpy())
-        return [str(out)]
-    if values.ndim != 4:
-        raise ConfigError(f"--out is {out}, but the model makes vectors of {values[0].numel()} numbers.", "Use --out samples.npz or .npy.")
-    images = to_uint8(values, pixel_range(model))
-    if out.suffix in PICTURES:
-        save_picture(image_grid(images), out)
-        return [str(out)]
-    if out.suffix:
+def in_users_range(model: SavedModel, values: torch.Tensor) -> torch.Tensor:
+    """Decoded images in the units of the arrays that the model was trained on; in [0, 1] for all other images, vectors as they are."""
+    pixel_map = saved_pixel_map(model)
+    return values if values.ndim != 4 or pixel_map == "guess" else from_unit(values, pixel_map)
+
+
+def _check_out(out: Path, shape: tuple[int, ...]) -> None:
+    """Raise `ConfigError` where samples of this shape cannot be written to `out`."""
+    suffix = out.suffix.lower()
+    if suffix in ARRAYS:
+        return
+    if len(shape) != 3:
+        raise ConfigError(f"--out is {out}, but the model makes vectors of {math.prod(shape)} numbers.", "Use --out samples.npz or .npy.")
+    if suffix and suffix not in PICTURES and not out.is_dir():
         raise ConfigError(
             f"--out is {out}; expected a picture (.png, .jpg, .webp), an array (.npz, .npy) or a folder.", "Use --out samples.png."
         )
+
+
+def _write(model: SavedModel, values: torch.Tensor, out: Path) -> list[str]:
+    suffix = out.suffix.lower()
+    if suffix in ARRAYS:
+        save_array(out, samples=in_users_range(model, values).numpy())
+        return [str(out)]
+    images = to_uint8(values, pixel_range(model))
+    if suffix in PICTURES:
+        save_picture(image_grid(images), out)
+        return [str(out)]
     make_folder(out)
     digits = len(str(len(images) - 1))
     files = [out / f"{number:0{digits}d}.png" for number in range(len(images))]

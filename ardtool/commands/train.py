@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import platform
+import json
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
-from ..errors import ConfigError, TrainingError
+from ..errors import ConfigError, ModelFileError, TrainingError
 from ..storage.atomic import write_json
+from ..storage.header import read_metadata
 from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RUNS, RunFolder
 from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
 from ..training.resolve import prepare_run, resolved
 from ..training.state import flatten_state, unflatten_state
-from ..version import __version__
 from .opening import choose_device
 from .relevance import RelevanceResult, score_model
+from .train_record import relevance_record, run_metadata, warnings_of
 
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
-CHECKPOINT_SHARE = 0.1
+CHECKPOINT_SECONDS = 1.0
 
 
 class Observer(Protocol):
@@ -53,10 +53,12 @@ class TrainResult:
 
     Attributes:
         run: the run folder.
-        seconds: from the first epoch to the last, over all sessions.
+        seconds: spent in gradient steps, prior updates and validation, over all sessions.
         samples_per_second: SGD samples per second inside the step loop.
         known_factors: the true number of factors of the data, or None.
         converged: whether the number of active axes stood still over the last tenth of the epochs.
+        validation_mse: mean squared error per output of the last epoch on the validation data, decoding sampled codes.
+        warnings: why the numbers may not be what was asked for, one sentence each.
         repeated: whether this run had finished before and was only read again.
         relevance: every axis.
     """
@@ -71,19 +73,20 @@ class TrainResult:
     known_factors: int | None
     converged: bool
     validation_mse: float
+    warnings: tuple[str, ...]
     repeated: bool
     relevance: RelevanceResult
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.train/1`."""
         values = {name: value for name, value in vars(self).items() if name != "relevance"}
-        return {"schema": SCHEMA, **values, "active_interval": list(self.active_interval)}
+        return {"schema": SCHEMA, **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}}
 
 
 def train(
     config: TrainConfig | None = None,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     data_root: Path | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -105,6 +108,8 @@ def train(
     Raises:
         ArdtoolError: with one line that says what to change.
     """
+    if config is not None and settings:
+        raise ConfigError(f"Both a configuration and single settings were given: {', '.join(settings)}.", "Give one of them.")
     config = config_from(settings, "train") if config is None else config.validated()
     chosen = choose_device(device)
     data = open_data(config.data, split="train", data_root=data_root, image_size=config.image_size)
@@ -112,113 +117,120 @@ def train(
         raise ConfigError(f"--image-size is for images; '{data.name}' holds vectors.", "Leave --image-size out.")
     config = resolved(config, data)
     run = prepare_run(config, data, chosen)
-    data_hash = data.sha256()
-    folder = _folder(config, data, data_hash, out)
-    if not force:
-        _check_settings(folder, config.to_dict() | {"data_sha256": data_hash})
-    if folder.is_finished and not force:
-        return replace(_result_of(folder), repeated=True)
-    if folder.is_resumable and not force and not resume:
+    identity = _identity(config, data)
+    folder = RunFolder(Path(out)) if out is not None else _folder(config, data, identity)
+    tell = observer.noted if observer is not None else lambda text: None
+    if force:
+        folder.forget_unfinished()
+    elif folder.is_resumable:
+        _continue(run, folder, identity, resume)
+    elif folder.is_finished:
+        return _result_again(folder, identity)
+    elif resume:
+        tell(f"{folder.path} holds no unfinished run of these settings; starting with the first epoch")
+    for note in data.notes:
+        tell(note)
+    if observer is not None:
+        observer.started(run, folder.path)
+    _fit(run, folder, identity, observer)
+    return _finish(run, folder, identity)
+
+
+def _identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
+    """What makes a run this run: all settings, and the content of the data instead of their path."""
+    return config.to_dict() | {"data": data.name, "data_sha256": data.sha256()}
+
+
+def _folder(config: TrainConfig, data: DataSet, identity: dict[str, Any]) -> RunFolder:
+    """Where a run lives under `runs/`: the plain name, or one with a hash where the plain one is taken by another run."""
+    plain = RunFolder(RUNS / f"{data.name}-{config.method}-L{config.latent}-s{config.seed}")
+    if _identity_of(plain) in (None, identity):
+        return plain
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return RunFolder(Path(f"{plain.path}-{digest}"))
+
+
+def _identity_of(folder: RunFolder) -> dict[str, Any] | None:
+    """The identity of the run in a folder; None where there is none, {} where it cannot be told."""
+    try:
+        if folder.is_resumable:
+            return folder.checkpoint_record()["identity"]
+        return read_metadata(folder.model).get("identity", {}) if folder.is_finished else None
+    except ModelFileError:
+        return {}
+
+
+def _continue(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], resume: bool) -> None:
+    """Restore the unfinished run of a folder.
+
+    Raises:
+        TrainingError: it is another run, or the user did not ask for it to be continued.
+        ModelFileError: its state is damaged.
+    """
+    record = folder.checkpoint_record()
+    _check_identity(folder, record["identity"], identity)
+    if not resume:
         raise TrainingError(
             f"{folder.path} holds an unfinished run of these settings.", "Continue it with --resume, or start again with --force."
         )
-    if folder.is_resumable and resume:
-        run.restore(unflatten_state(*folder.read_checkpoint()))
-    else:
-        folder.clear()
-    folder.write_settings(config.to_dict() | {"data_sha256": data_hash})
-    if observer is not None:
-        for note in data.notes:
-            observer.noted(note)
-        observer.started(run, folder.path)
-    _fit(run, folder, observer)
-    return _finish(run, folder, data_hash)
+    try:
+        run.restore(unflatten_state(folder.checkpoint_tensors(), record["state"]))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise folder.damaged(error) from error
 
 
-def _fit(run: TrainingRun, folder: RunFolder, observer: Observer | None) -> None:
-    """Run the epochs; checkpoints are written after the first, the last, and as often between as costs a tenth of the time."""
-    written, cost = 0.0, 0.0
+def _check_identity(folder: RunFolder, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse a folder that holds another run, naming what differs."""
+    names = [name for name in wanted if found.get(name) != wanted[name]]
+    if names:
+        name = next((name for name in names if name != "data_sha256"), "data_sha256")
+        differs = "the data have changed" if name == "data_sha256" else f"{name} {found.get(name)}, not {wanted[name]}"
+        raise TrainingError(
+            f"{folder.path} holds a run of other settings: {differs}.", "Choose another --out, or replace that run with --force."
+        )
+
+
+def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
+    """The result of a run that has finished before."""
+    model = load_model(folder.model)
+    _check_identity(folder, model.metadata.get("identity", {}), identity)
+    assert model.codes is not None, "ardtool's own files hold codes"
+    scores = score_model(model, model.codes, threshold=model.metadata["settings"]["threshold"])
+    return replace(_result(folder, model, scores), repeated=True)
+
+
+def _fit(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], observer: Observer | None) -> None:
+    """Run the epochs, with a checkpoint after each (but no two within a second: vectors have hundreds of epochs a minute)."""
+    written = -math.inf
 
     def after_epoch(record: EpochRecord) -> None:
-        nonlocal written, cost
-        began = time.perf_counter()
-        if began - written >= cost / CHECKPOINT_SHARE or run.epoch == run.epochs:
+        nonlocal written
+        if time.monotonic() - written >= CHECKPOINT_SECONDS or run.epoch == run.epochs:
             tensors, skeleton = flatten_state(run.state())
-            folder.write_checkpoint(tensors, skeleton, [each.to_dict() for each in run.history])
-            written = time.perf_counter()
-            cost = written - began
+            folder.write_checkpoint(tensors, {"state": skeleton, "settings": run.config.to_dict(), "identity": identity})
+            folder.write_history([each.to_dict() for each in run.history])
+            written = time.monotonic()
         if observer is not None:
             observer.epoch_ended(record)
 
     run.fit(after_epoch, None if observer is None else observer.stepped)
 
 
-def _finish(run: TrainingRun, folder: RunFolder, data_hash: str) -> TrainResult:
-    """Estimate the prior once more, score the axes, write the model and the report."""
+def _finish(run: TrainingRun, folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
+    """Estimate the prior once more, score the axes, write the model and what goes with it; the unfinished state goes last."""
     codes = run.final_codes()
-    metadata = _metadata(run, data_hash)
+    metadata = run_metadata(run, identity)
     model = SavedModel(run.model, codes, metadata, folder.model, run.data.scaling)
     scores = score_model(model, codes, threshold=run.config.threshold, device=run.device)
-    model = replace(model, metadata=metadata | {"relevance": _relevance_record(scores)})
+    model = replace(model, metadata=metadata | {"relevance": relevance_record(scores)})
+    folder.forget_pictures()
     save_model(model, folder.model)
+    folder.write_settings(run.config.to_dict())
+    folder.write_history([each.to_dict() for each in run.history])
     write_json(folder.relevance, scores.to_dict())
-    folder.finish()
     folder.mark_newest()
+    folder.forget_unfinished()
     return _result(folder, model, scores)
-
-
-def _relevance_record(scores: RelevanceResult) -> dict[str, Any]:
-    """What the model file keeps of its scores, so that sampling and traversing need not measure them again."""
-    shares = {axis.axis: axis.explained for axis in scores.axes}
-    return {
-        "threshold": scores.threshold,
-        "convention": scores.convention,
-        "active_axes": scores.active_axes,
-        "explained": [shares[axis] for axis in range(scores.latent_dim)],
-    }
-
-
-def _metadata(run: TrainingRun, data_hash: str) -> dict[str, Any]:
-    data, last = run.data, run.history[-1]
-    return {
-        "ardtool_version": __version__,
-        "method": run.config.method,
-        "settings": run.config.to_dict(),
-        "likelihood": {"kind": run.config.likelihood, "beta": last.state.get("beta")},
-        "data": {
-            "name": data.name,
-            "shape": list(data.shape),
-            "value_range": None if data.value_range is None else list(data.value_range),
-            "standardised": data.scaling is not None,
-            "samples": len(data),
-            "training_samples": len(run.train),
-            "validation_samples": len(run.validation),
-            "alpha_samples": run.alpha_size,
-            "sha256": data_hash,
-            "factor_names": list(data.factor_names),
-            "notes": list(data.notes),
-        },
-        "training": {
-            "epochs": run.epoch,
-            "seed": run.config.seed,
-            "seconds": sum(each.step_seconds + each.prior_seconds + each.validation_seconds for each in run.history),
-            "samples_per_second": sum(each.samples for each in run.history) / sum(each.step_seconds for each in run.history),
-            "validation": last.validation,
-            "active_trace": [[each.epoch, each.active] for each in run.history if each.active is not None],
-            "converged": run.has_converged(),
-            "device": str(run.device),
-            "versions": {"ardtool": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        },
-        "axes": None,
-    }
-
-
-def _result_of(folder: RunFolder) -> TrainResult:
-    """The result of a run that has finished before."""
-    model = load_model(folder.model)
-    assert model.codes is not None, "ardtool's own files hold codes"
-    return _result(folder, model, score_model(model, model.codes, threshold=model.metadata["settings"]["threshold"]))
 
 
 def _result(folder: RunFolder, model: SavedModel, scores: RelevanceResult) -> TrainResult:
@@ -234,36 +246,7 @@ def _result(folder: RunFolder, model: SavedModel, scores: RelevanceResult) -> Tr
         known_factors=len(model.metadata["data"]["factor_names"]) or None,
         converged=record["converged"],
         validation_mse=record["validation"]["mse"],
+        warnings=warnings_of(model.metadata["settings"], record),
         repeated=False,
         relevance=scores,
     )
-
-
-def _folder(config: TrainConfig, data: DataSet, data_hash: str, out: Path | None) -> RunFolder:
-    """Where a run of these settings on these data lives: the plain name, or one with a hash where the plain one is taken by another."""
-    if out is not None:
-        return RunFolder(out)
-    plain = RunFolder(RUNS / f"{data.name}-{config.method}-L{config.latent}-s{config.seed}")
-    settings = config.to_dict() | {"data_sha256": data_hash}
-    there = plain.read_settings()
-    if there is None or there == settings:
-        return plain
-    digest = hashlib.sha256((config.fingerprint() + data_hash).encode()).hexdigest()[:8]
-    return RunFolder(Path(f"{plain.path}-{digest}"))
-
-
-def _check_settings(folder: RunFolder, settings: dict[str, Any]) -> None:
-    """A run that lives in the folder has the same settings and data.
-
-    Raises:
-        TrainingError: naming what differs.
-    """
-    there = folder.read_settings()
-    if there is None or not (folder.is_finished or folder.is_resumable):
-        return
-    other = [name for name in settings if there.get(name) != settings[name]]
-    if other:
-        shown = ", ".join("other data" if name == "data_sha256" else f"{name} {there.get(name)}, not {settings[name]}" for name in other)
-        raise TrainingError(
-            f"{folder.path} holds a run of other settings: {shown}.", "Choose another --out, or replace that run with --force."
-        )

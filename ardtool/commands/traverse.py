@@ -14,7 +14,7 @@ from ..latent.traversal import traversal_codes, traversal_offsets
 from ..report.figures import save_figure, traversal_figure, traversal_frames, vector_traversal_figure
 from ..storage.images import save_gif, to_uint8
 from ..storage.model_file import SavedModel
-from .opening import ModelLike, choose_device, codes_for, data_for, open_model
+from .opening import ModelLike, choose_device, codes_for, data_for, measured_by, open_model
 from .relevance import active_axes_of
 from .sample import FilesResult, decode_in_units, pixel_range
 
@@ -54,13 +54,15 @@ def traverse(
     if not 0 < sigmas < float("inf"):
         raise ConfigError(f"--range is {sigmas:g}; expected a positive number of standard deviations.", "3 is the paper's choice.")
     path = Path(out)
-    if path.suffix not in (".png", ".svg", ".pdf", ".gif"):
+    if isinstance(axes, str) and axes not in ("relevant", "all"):
+        raise ConfigError(f"--axes is '{axes}'; expected relevant, all or indices such as 0,3.", "`ardtool relevance` lists the axes.")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf", ".gif"):
         raise ConfigError(f"--out is {path}; expected a .png, .svg, .pdf or .gif file.", "Use --out grid.png.")
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin)
     data_set = None if data is None else data_for(opened, data, data_root)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
-    active, shares = active_axes_of(opened, codes, chosen)
+    active, shares = active_axes_of(measured_by(opened, codes), codes, chosen)
     order = _rows(axes, active, shares)
     start, context = _start(codes, reference)
     labels = [f"axis {opened.original_axes[axis]} · {100 * shares[axis]:.1f} %" for axis in order]
@@ -72,10 +74,10 @@ def traverse(
         rows = None if context is None else context.expand(len(order) * count, *context.shape[1:])
         return decode_in_units(opened, z.flatten(0, 1), chosen, rows).unflatten(0, (len(order), count))
 
-    if path.suffix != ".gif":
-        _draw(opened, decoded(steps), labels, relevant, traversal_offsets(steps, sigmas).tolist(), path)
+    if path.suffix.lower() != ".gif":
+        _draw(opened, decoded(steps), labels, relevant, len(active), traversal_offsets(steps, sigmas).tolist(), path)
         files.append(str(path))
-    if gif or path.suffix == ".gif":
+    if gif or path.suffix.lower() == ".gif":
         files.append(_animate(opened, decoded(max(steps, GIF_STEPS)), labels, path.with_suffix(".gif")))
     return FilesResult("ardtool.traverse/1", files, shape, order, seed)
 
@@ -112,8 +114,8 @@ def _start(codes: LatentCodes, reference: int | None) -> tuple[torch.Tensor, Any
     return codes.reference.mean[reference], None if context is None else context[reference : reference + 1]
 
 
-def _draw(model: SavedModel, rows: torch.Tensor, labels: list[str], relevant: int, offsets: list[float], path: Path) -> None:
-    title = f"{relevant} relevant latent axes of {len(model.original_axes)}"
+def _draw(model: SavedModel, rows: torch.Tensor, labels: list[str], relevant: int, active: int, offsets: list[float], path: Path) -> None:
+    title = f"{active} of {len(model.original_axes)} latent axes {'is' if active == 1 else 'are'} relevant"
     if rows.ndim == 5:
         images = to_uint8(rows.flatten(0, 1), pixel_range(model))
         figure = traversal_figure(images.reshape(*rows.shape[:2], *images.shape[1:]), labels, relevant, offsets, title)

@@ -1,26 +1,18 @@
-"""Vectors and images from NumPy files, `.npy` and `.npz`. Pickled objects are refused: loading them would run their code.
+"""Vectors and images from NumPy files, `.npy` and `.npz`, and from arrays. Pickled objects are refused: loading them would run their code.
 
 The shape decides what the numbers are, N being the number of samples:
 
-    (N, D)                        vectors, float32, in the user's own units (training standardises them)
+    (N, D)                        vectors in the user's own units and precision (training standardises them)
     (N, H, W)                     images with one channel
     (N, H, W, C), C from 1 to 4   images; (N, C, H, W) is understood where only that fits
 
-and the values decide how images come to [0, 1]; the first line that fits counts, and every change is said in a note:
-
-    bool, or uint8 with 0 and 1 only        0 and 255, uint8
-    uint8                                   as they are
-    whole numbers, 0 … 255, above 127       the same as uint8
-    within [0, 1]                           as they are, float32
-    within [-1, 1], some below -0.5         (x + 1) / 2
-    within [0, 255], some above 127         x / 255
-    anything else                           (x - min) / (max - min)
+How the pixel values of images come to [0, 1] is in `pixels.py`; every change is said in a note.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,19 +20,22 @@ from torch import Tensor
 from ..errors import DataError
 from .dataset import DataSet, name_of
 from .images import parse_size
+from .pixels import PixelMap, guess_map, to_unit
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["open_arrays", "resize_images"]
+__all__ = ["MapChoice", "data_of", "open_arrays", "resize_images"]
 
+MapChoice = PixelMap | Literal["guess"] | None
 KEYS = ("images", "imgs", "x", "X", "data", "arr_0")
 FACTOR_KEYS = ("factors", "latents_values")
 CHANNELS = range(1, 5)
 SHAPES = "expected vectors (N, D) or images (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 to 4 channels"
+LARGEST = 3.4028234663852886e38  # of float32, in which networks compute
 
 
-def open_arrays(path: Path, image_size: str = "auto") -> DataSet:
+def open_arrays(path: Path, image_size: str | tuple[int, int] = "auto", pixel_map: MapChoice = "guess") -> DataSet:
     """The samples of a `.npy` or `.npz` file.
 
     Of an `.npz` file the first of the arrays images, imgs, x, X, data, arr_0 is read, else its largest numeric array; known
@@ -48,29 +43,61 @@ def open_arrays(path: Path, image_size: str = "auto") -> DataSet:
 
     Arguments:
         path: the file.
-        image_size: "auto" to keep the size of images, else "N" or "HxW" in pixels.
+        image_size: "auto" to keep the size of images, else "N" or "HxW" in pixels, or (H, W).
+        pixel_map: how pixel values come to [0, 1]: "guess" from these images, or the map of a model, see `pixels.py`.
 
     Returns:
-        float32 vectors with shape (N, D), or uint8 or float32 images with shape (N, C, H, W) and `value_range` (0, 1).
+        float32 or float64 vectors with shape (N, D), or uint8 or float32 images with shape (N, C, H, W) and `value_range` (0, 1).
 
     Raises:
         DataError: the file cannot be read, holds pickled objects, no samples, another shape, or values that are not finite.
         ConfigError: `image_size` is no size.
     """
     size = parse_size(image_size)
-    array, factors, notes = _read(path)
-    _check_array(path, array)
+    array, factors, names, notes = _read(path)
+    _check_array(str(path), array)
+    if array.ndim not in (2, 3, 4):
+        raise DataError(f"{path} has the shape {array.shape}; {SHAPES}.", "Reshape it, for example to one row a sample.")
     if array.ndim == 2:
         if size is not None:
             notes.append("The samples are vectors, so that the image size has no effect.")
-        return DataSet(name_of(path), _tensor(_finite(path, array)), None, factors, _names(factors), notes=tuple(notes))
-    images = _unit_range(path, _channels_first(path, array, notes), notes)
-    values = _tensor(images)
+        return DataSet(name_of(path), _vectors(str(path), array), None, factors, names, notes=tuple(notes))
+    values, used = _pixels(str(path), _channels_first(path, array, notes), pixel_map, notes)
     height, width = values.shape[2:]
     if size not in (None, (height, width)):
         notes.append(f"The images are resized from {height}x{width} to {size[0]}x{size[1]} pixels (height x width).")
         values = resize_images(values, size)
-    return DataSet(name_of(path), values, (0.0, 1.0), factors, _names(factors), notes=tuple(notes))
+    return DataSet(name_of(path), values, (0.0, 1.0), factors, names, notes=tuple(notes), pixel_map=used)
+
+
+def data_of(samples: Any, *, as_pixels: bool = False, pixel_map: PixelMap | None = None) -> DataSet:
+    """The data set of a tensor, an array, or whatever NumPy makes an array of, with shape (N, ...).
+
+    Arguments:
+        samples: uint8 stays what it is, all else becomes float32, or float64 where it has two dimensions and is no float32.
+        as_pixels: bring the values to [0, 1] by `pixel_map`, as `open_arrays` does.
+
+    Raises:
+        DataError: no numbers, no samples, or values that are not finite.
+    """
+    import numpy as np
+
+    if isinstance(samples, Tensor):
+        samples = samples.detach().cpu()
+        samples = samples.float() if samples.dtype == torch.bfloat16 else samples
+    try:
+        array = np.asarray(samples)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, sparse tensors
+        kind = type(samples).__name__
+        raise DataError(f"The data, a {kind}, are no array: {_line(error)}.", "Give numbers with shape (N, ...).") from error
+    _check_array("The array", array)
+    if as_pixels:
+        values, used = _pixels("The array", array.copy(), pixel_map, [])  # mapping may write into it
+        return DataSet("array", values, (0.0, 1.0), pixel_map=used)
+    if array.ndim == 2 and array.dtype != np.uint8:
+        return DataSet("array", _vectors("The array", array))
+    _check_finite("The array", array)
+    return DataSet("array", _tensor(array if array.dtype == np.uint8 else array.astype(np.float32)))
 
 
 def resize_images(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,14 +109,14 @@ def resize_images(values: Tensor, size: tuple[int, int]) -> Tensor:
     return resized
 
 
-def _read(path: Path) -> tuple[np.ndarray, Tensor | None, list[str]]:
-    """The array of samples in a file, its factors where known, and notes."""
+def _read(path: Path) -> tuple[np.ndarray, Tensor | None, tuple[str, ...], list[str]]:
+    """The array of samples in a file, its factors where known with their names, and notes."""
     import numpy as np
 
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded, None, []
+            return loaded, None, (), []
         with loaded as archive:
             return _read_archive(path, archive)
     except DataError:
@@ -100,22 +127,42 @@ def _read(path: Path) -> tuple[np.ndarray, Tensor | None, list[str]]:
                 f"{path} holds Python objects (a pickle) or is no NumPy file; only plain numbers are read, pickles can run code.",
                 "Save numbers: numpy.save('data.npy', array.astype('float32')).",
             ) from error
-        raise DataError(f"{path} cannot be read as a NumPy file: {error}.", "Write the file again with numpy.save.") from error
+        raise DataError(f"{path} cannot be read as a NumPy file: {_line(error)}.", "Write the file again with numpy.save.") from error
 
 
-def _read_archive(path: Path, archive: Any) -> tuple[np.ndarray, Tensor | None, list[str]]:
+def _read_archive(path: Path, archive: Any) -> tuple[np.ndarray, Tensor | None, tuple[str, ...], list[str]]:
     """The same for an opened `.npz` file."""
     key = next((key for key in KEYS if key in archive.files), None) or _largest(path, archive)
     array, notes = archive[key], [f"The samples are the array '{key}' of {path.name}."]
     factor_key = next((name for name in FACTOR_KEYS if name in archive.files and name != key), None)
     if factor_key is None:
-        return array, None, notes
+        return array, None, (), notes
     factors = archive[factor_key]
-    if factors.dtype.kind not in "biuf" or factors.ndim != 2 or len(factors) != len(array):
+    if factors.dtype.kind not in "biuf" or factors.ndim != 2 or array.ndim == 0 or len(factors) != len(array):
         notes.append(f"The array '{factor_key}' is not used: its shape {factors.shape} is not one row of factors a sample.")
-        return array, None, notes
-    notes.append(f"The known factors are the array '{factor_key}'.")
-    return array, _tensor(factors.astype("float32")), notes
+        return array, None, (), notes
+    return array, *_known_factors(factor_key, factors, notes), notes
+
+
+def _known_factors(key: str, factors: np.ndarray, notes: list[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The factors (N, K) that are finite and vary, and their names: "factor 0" is the first column of the file."""
+    import numpy as np
+
+    columns = range(factors.shape[1])
+    finite = [column for column in columns if np.isfinite(factors[:, column]).all()]
+    varying = [column for column in finite if len(factors) and factors[:, column].min() < factors[:, column].max()]
+    notes.append(f"The known factors are the array '{key}'." if varying else f"The array '{key}' is not used: none of its columns varies.")
+    for left_out, reason in (
+        ([column for column in columns if column not in finite], "NaN or infinite in some samples"),
+        ([column for column in finite if column not in varying], "the same in all samples"),
+    ):
+        if varying and left_out:
+            many = "s" if len(left_out) > 1 else ""
+            verb = "are" if many else "is"
+            notes.append(f"Column{many} {', '.join(map(str, left_out))} of '{key}' {verb} no factor{many}: {reason} (counted from 0).")
+    if not varying:
+        return None, ()
+    return _tensor(factors[:, varying].astype(np.float32)), tuple(f"factor {column}" for column in varying)
 
 
 def _largest(path: Path, archive: Any) -> str:
@@ -142,48 +189,69 @@ def _largest(path: Path, archive: Any) -> str:
     )
 
 
-def _check_array(path: Path, array: np.ndarray) -> None:
-    """Raise `DataError` unless the array holds numbers, in a shape that can be vectors or images."""
+def _check_array(where: str, array: np.ndarray) -> None:
+    """Raise `DataError` unless the array holds numbers in samples."""
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{path} holds values of type {array.dtype}; expected whole or real numbers.", "Convert the array first.")
-    if array.ndim not in (2, 3, 4):
-        raise DataError(f"{path} has the shape {array.shape}; {SHAPES}.", "Reshape it, for example to one row a sample.")
+        raise DataError(f"{where} holds values of type {array.dtype}; expected whole or real numbers.", "Convert the array first.")
+    if array.ndim == 0:
+        raise DataError(f"{where} has the shape (); {SHAPES}.", "Give one row a sample.")
     if array.size == 0:
-        raise DataError(f"{path} is empty: its shape is {array.shape}; {SHAPES}.", "Check how the file was written.")
-
-
-def _names(factors: Tensor | None) -> tuple[str, ...]:
-    """Names for factors whose names are not known."""
-    return () if factors is None else tuple(f"factor {number}" for number in range(factors.shape[1]))
+        raise DataError(f"{where} is empty: its shape is {array.shape}; {SHAPES}.", "Check how the data were written.")
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """A contiguous tensor of an array."""
+    """A contiguous tensor of an array that nobody else writes to."""
     import numpy as np
 
-    return torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _finite(path: Path, array: np.ndarray) -> np.ndarray:
-    """The array as float32.
+def _vectors(where: str, array: np.ndarray) -> Tensor:
+    """The array as float32 where that holds all its values exactly, else as float64.
 
     Raises:
         DataError: some values are NaN, infinite, or too large for float32.
     """
     import numpy as np
 
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    bad = ~np.isfinite(values)
+    _check_finite(where, array)
+    exact = np.can_cast(array.dtype, np.float32, "safe")
+    return _tensor(array.astype(np.float32 if exact else np.float64))
+
+
+def _pixels(where: str, images: np.ndarray, pixel_map: MapChoice, notes: list[str]) -> tuple[Tensor, PixelMap | None]:
+    """Images in [0, 1], or 0 to 255 as uint8, and the map that brought them there."""
+    _check_finite(where, images)
+    if pixel_map == "guess":
+        pixel_map, note = guess_map(images)
+        notes += [note] if note else []
+    return _tensor(to_unit(where, images, pixel_map)), pixel_map
+
+
+def _check_finite(where: str, array: np.ndarray) -> None:
+    """Raise `DataError` where some values are NaN, infinite, or too large for float32."""
+    import numpy as np
+
+    if array.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(array)
+    if array.dtype.itemsize > 4:
+        bad |= np.abs(array) > LARGEST
     if not bad.any():
-        return values
+        return
     row, *position = (int(index) for index in np.unravel_index(int(bad.argmax()), bad.shape))
     place = f"row {row}, column {position[0]}" if len(position) == 1 else f"sample {row}, position {tuple(position)}"
     found = "1 value is" if bad.sum() == 1 else f"{bad.sum()} values are"
     raise DataError(
-        f"{path}: {found} NaN, infinite or beyond float32, the first in {place} (counted from 0).",
+        f"{where}: {found} NaN, infinite or beyond float32, the first in {place} (counted from 0).",
         "Remove these samples or fill in their values.",
     )
+
+
+def _line(error: Exception) -> str:
+    """What an error of another library says, in one line and without the full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _channels_first(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -202,33 +270,3 @@ def _channels_first(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarr
         notes.append(f"The shape {array.shape} is read as (N, C, H, W): the second dimension holds the channels.")
         return array
     raise DataError(f"{path} has the shape {array.shape}; {SHAPES}.", "Select at most 4 channels, or reshape to vectors.")
-
-
-def _unit_range(path: Path, images: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Images as uint8 (0 to 255) or float32 (0 to 1), by the table on top of this file."""
-    import numpy as np
-
-    whole = images.dtype.kind in "biu"
-    if not whole:
-        images = _finite(path, images)
-    low, high = images.min().item(), images.max().item()
-    if images.dtype in (np.bool_, np.uint8):
-        if high > 1 or low == high:
-            return images.astype(np.uint8, copy=False)
-        notes.append("The images hold 0 and 1 only and are taken as black and white.")
-        images = images.astype(np.uint8, copy=False)
-        return np.multiply(images, np.uint8(255), out=images)  # in place: such sets (dSprites) can be gigabytes
-    if whole and low >= 0 and 127 < high <= 255:
-        notes.append("The pixel values are whole numbers from 0 to 255 and are divided by 255.")
-        return images.astype(np.uint8)
-    images = images.astype(np.float32)
-    if low >= 0 and high <= 1:
-        return images
-    if low < -0.5 and low >= -1 and high <= 1:
-        notes.append("The pixel values lie in [-1, 1] and are mapped to [0, 1] by (x + 1) / 2.")
-        return (images + 1) / 2
-    if low >= 0 and 127 < high <= 255:
-        notes.append("The pixel values lie in [0, 255] and are divided by 255.")
-        return images / 255
-    notes.append(f"The pixel values lie in [{low:g}, {high:g}] and are mapped to [0, 1] by (x - min) / (max - min).")
-    return ((images.astype(np.float64) - low) / ((high - low) or 1)).astype(np.float32)

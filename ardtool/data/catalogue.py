@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DataError
-from .arrays import open_arrays, resize_images
+from .arrays import MapChoice, open_arrays, resize_images
 from .dataset import DataSet, check_samples
 from .images import open_images, parse_size
 from .mnist import open_mnist
@@ -42,14 +42,26 @@ TABLE: dict[str, tuple[str, Callable[[Path, str], DataSet]]] = {
 """Name → (summary, opener from data root and split)."""
 
 
-def open_data(name: str, *, split: str = "train", data_root: Path | None = None, image_size: str = "auto") -> DataSet:
+def open_data(
+    name: str,
+    *,
+    split: str = "train",
+    data_root: Path | None = None,
+    image_size: str | tuple[int, int] = "auto",
+    pixel_map: MapChoice = "guess",
+    channels: int | None = None,
+    for_training: bool = True,
+) -> DataSet:
     """The data set of a name or a path.
 
     Arguments:
         name: a name that `catalogue` lists, or a path to a folder, .zip, .npy or .npz.
         split: "train" or "test". A path has no splits: all its samples come back for either.
         data_root: where files of named data sets are looked for and downloaded to; None for `default_data_root()`.
-        image_size: "auto", "N" or "HxW" in pixels.
+        image_size: "auto", "N" or "HxW" in pixels, or (H, W) as a model takes them.
+        pixel_map: how pixel values of arrays come to [0, 1], see `open_arrays`.
+        channels: 1 or 3 to read the images of a folder or .zip as grey or RGB; None for what suits them.
+        for_training: refuse data that nothing can be learned from: a single sample, or all samples equal.
 
     Raises:
         DataError: the data cannot be found, read or used.
@@ -61,8 +73,8 @@ def open_data(name: str, *, split: str = "train", data_root: Path | None = None,
         data = TABLE[name][1](data_root or default_data_root(), split)
         data = _resized(replace(data, name=name), image_size)
     else:
-        data = _open_path(_existing_path(name), image_size)
-    return check_samples(data)
+        data = _open_path(_existing_path(name), image_size, pixel_map, channels)
+    return check_samples(data) if for_training else data
 
 
 def catalogue() -> list[tuple[str, str]]:
@@ -75,7 +87,7 @@ def default_data_root() -> Path:
     return Path(os.environ.get("ARDTOOL_DATA") or "data").expanduser()
 
 
-def _resized(data: DataSet, image_size: str) -> DataSet:
+def _resized(data: DataSet, image_size: str | tuple[int, int]) -> DataSet:
     """A named data set in the size asked for; its own settings, which belong to its own size, are then left out."""
     size = parse_size(image_size)
     if size is None or data.shape[1:] == size:
@@ -102,7 +114,7 @@ def _existing_path(name: str) -> Path:
     )
 
 
-def _open_path(path: Path, image_size: str) -> DataSet:
+def _open_path(path: Path, image_size: str | tuple[int, int], pixel_map: MapChoice, channels: int | None) -> DataSet:
     """The data set of an existing path.
 
     Raises:
@@ -110,8 +122,8 @@ def _open_path(path: Path, image_size: str) -> DataSet:
     """
     suffix = path.suffix.lower()
     if path.is_dir() or suffix == ".zip":
-        return open_images(path, image_size)
+        return open_images(path, image_size, channels)
     if suffix in (".npy", ".npz"):
-        return open_arrays(path, image_size)
+        return open_arrays(path, image_size, pixel_map)
     kind = f"Files that end in '{suffix}' are" if suffix else "A file without a suffix is"
     raise DataError(f"{path}: {kind} not read; expected {PATHS}.", "Save numbers with numpy.save, one row a sample.")

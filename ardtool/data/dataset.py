@@ -1,6 +1,7 @@
 """A data set in memory: one contiguous tensor, indexed by batches, with what is known about it.
 
-Images stay uint8 until a batch is taken, vectors are float32. No per-sample Python runs while training.
+Images stay uint8 until a batch is taken; vectors keep the precision of their file until they are standardised. No per-sample Python runs
+while training.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .pixels import PixelMap, from_unit
 
 __all__ = ["DataSet", "Scaling", "check_samples", "name_of", "split_indices"]
+
+FLOAT32_ROUNDING, FLOAT64_ROUNDING = 1e-7, 1e-14  # relative to the largest value
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Scaling:
     """Standardisation of columns: x' = (x - mean) / scale, so that results do not depend on units.
 
     Attributes:
-        mean: column means with shape (D,).
-        scale: column standard deviations with shape (D,); 1 for a constant column.
+        mean: column means with shape (D,), float64.
+        scale: column standard deviations with shape (D,), float64; 1 for a constant column.
     """
 
     mean: Tensor
@@ -33,20 +37,19 @@ class Scaling:
 
     @classmethod
     def fit(cls, values: Tensor) -> Scaling:
-        """Means and standard deviations (ddof 0, in float64) of values with shape (N, D)."""
+        """Means and standard deviations (ddof 0) of values with shape (N, D); a column that varies by no more than rounding is constant."""
         double = values.double()
         scale = double.std(dim=0, correction=0)
-        smallest = double.abs().amax(dim=0) * 1e-7
-        scale = torch.where(scale > smallest, scale, torch.ones_like(scale))
-        return cls(double.mean(dim=0).float(), scale.float())
+        smallest = double.abs().amax(dim=0) * (FLOAT64_ROUNDING if values.dtype == torch.float64 else FLOAT32_ROUNDING)
+        return cls(double.mean(dim=0), torch.where(scale > smallest, scale, torch.ones_like(scale)))
 
     def apply(self, values: Tensor) -> Tensor:
-        """Standardised values."""
-        return (values - self.mean) / self.scale
+        """Standardised values, computed in float64, as float32: large numbers that differ by little stay different."""
+        return ((values.double() - self.mean.double()) / self.scale.double()).float()
 
     def undo(self, values: Tensor) -> Tensor:
-        """Values in the user's own units."""
-        return values * self.scale + self.mean
+        """Values in the user's own units, float64."""
+        return values.double() * self.scale.double() + self.mean.double()
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,15 @@ class DataSet:
 
     Attributes:
         name: the name in run folders and reports, without blanks.
-        values: uint8 or float32 images with shape (N, C, H, W), or float32 vectors with shape (N, D).
+        values: uint8 or float32 images with shape (N, C, H, W), or float32 or float64 vectors with shape (N, D).
         value_range: the range that pixel values have in a batch, (0, 1) or (-1, 1); None for vectors.
         factors: known factors of variation with shape (N, K), or None.
         factor_names: their K names.
         validation: how many samples at the end are the official validation split; 0 for "draw one".
         notes: what was done to the raw files, one sentence each, to be shown to the user.
+        scaling: the standardisation that was applied to vectors, or None.
         settings: training settings that suit these data, names of `TrainConfig` fields; the user's own come first.
+        pixel_map: the values in the user's units that became 0 and 1 (see `pixels.py`); None for bytes 0 to 255, and for vectors.
     """
 
     name: str
@@ -73,6 +78,7 @@ class DataSet:
     notes: tuple[str, ...] = ()
     scaling: Scaling | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    pixel_map: PixelMap | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -88,16 +94,26 @@ class DataSet:
 
     def batch(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Samples as float32 in `value_range` on a device, with shape (B, *shape)."""
-        values = self.values[index].to(device)
+        values = self.values[index]
         if values.dtype != torch.uint8:
-            return values
+            return values.float().to(device)  # in this order: some devices have no float64
+        values = values.to(device)
         if self.value_range == (-1.0, 1.0):
             return values.float().mul_(2 / 255).sub_(1)
         return values.float().div_(255)
 
     def standardised(self, scaling: Scaling) -> DataSet:
-        """The same vectors standardised by `scaling`."""
-        return replace(self, values=scaling.apply(self.values), scaling=scaling)
+        """The same vectors standardised by `scaling` instead of the one they have."""
+        values = self.values if self.scaling is None else self.scaling.undo(self.values)
+        return replace(self, values=scaling.apply(values), scaling=scaling)
+
+    def with_pixel_map(self, pixel_map: PixelMap | None) -> DataSet:
+        """The same images brought to [0, 1] by another map; as they are where one of the maps is not known."""
+        if pixel_map is None or self.pixel_map in (None, pixel_map):
+            return self
+        low, high = pixel_map
+        users = from_unit(self.batch(slice(None)), self.pixel_map).double()
+        return replace(self, values=((users - low) / (high - low)).float(), pixel_map=pixel_map)
 
     def sha256(self) -> str:
         """Hash of all values, shape and type, to recognise the same data again."""

@@ -1,9 +1,10 @@
 """Images from a folder (searched recursively) or a `.zip` archive, of any sizes and modes, as one uint8 tensor.
 
 Two passes in a thread pool (Pillow decodes outside the interpreter lock). The first reads headers and decides size and channels
-for all: one channel where every image is grey, else RGB. The second decodes, turns by the EXIF orientation, lays transparent
-images on white, and resizes with Pillow's Lanczos filter, which smooths before it shrinks. Images of another aspect are
-stretched, not cropped. Order is that of the sorted relative paths; of animations and multi-page files the first frame counts.
+for all: one channel where every image is grey, else RGB, or what a model takes. The second decodes, turns by the EXIF orientation,
+lays transparent images on white, and resizes with Pillow's Lanczos filter, which smooths before it shrinks. Images of another
+aspect are stretched, not cropped. Order is that of the sorted relative paths; of animations and multi-page files the first frame
+counts.
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ class _Files:
         return io.BytesIO(self.archive.read(name))
 
 
-def open_images(path: Path, image_size: str = "auto") -> DataSet:
+def open_images(path: Path, image_size: str | tuple[int, int] = "auto", channels: int | None = None) -> DataSet:
     """All images below a folder or in a `.zip` archive.
 
     Arguments:
         path: the folder or archive.
-        image_size: "auto" (the commonest size, scaled down until the longer side is at most 64 pixels), "N" or "HxW".
+        image_size: "auto" (the commonest size, scaled down until the longer side is at most 64 pixels), "N", "HxW" or (H, W).
+        channels: 1 for grey, 3 for RGB, None for grey where all images are.
 
     Returns:
         uint8 images with shape (N, C, H, W), C = 1 or 3, with `value_range` (0, 1).
@@ -83,21 +85,23 @@ def open_images(path: Path, image_size: str = "auto") -> DataSet:
     """
     asked = parse_size(image_size)
     if path.is_dir():
-        return _decode_all(_Files(path, _names_in_folder(path)), asked)
+        return _decode_all(_Files(path, _names_in_folder(path)), asked, channels)
     try:
         with zipfile.ZipFile(path) as archive:
-            return _decode_all(_Files(path, _select(archive.namelist()), archive), asked)
+            return _decode_all(_Files(path, _select(archive.namelist()), archive), asked, channels)
     except (OSError, zipfile.BadZipFile) as error:
         hint = "Write the archive again, or unpack it into a folder."
         raise DataError(f"{path} is not a readable .zip archive: {error}.", hint) from error
 
 
-def parse_size(image_size: str) -> tuple[int, int] | None:
-    """(H, W) of "N" or "HxW", or None for "auto".
+def parse_size(image_size: str | tuple[int, int]) -> tuple[int, int] | None:
+    """(H, W) of "N" or "HxW", or None for "auto"; a pair (H, W), which comes from a model, as it is.
 
     Raises:
         ConfigError: anything else, or a side outside 8 to 1024 pixels.
     """
+    if isinstance(image_size, tuple):
+        return image_size
     text = str(image_size).strip().lower()
     if text == "auto":
         return None
@@ -128,7 +132,7 @@ def _select(names: Iterable[str]) -> list[str]:
     return sorted({name for name in names if wanted(name)})
 
 
-def _decode_all(files: _Files, asked: tuple[int, int] | None) -> DataSet:
+def _decode_all(files: _Files, asked: tuple[int, int] | None, channels: int | None) -> DataSet:
     """The data set of all files, in the size asked for or, without one, the automatic size."""
     import numpy as np
 
@@ -139,7 +143,7 @@ def _decode_all(files: _Files, asked: tuple[int, int] | None) -> DataSet:
         )
     headers = _for_each(files, lambda _, image: _header(image))
     height, width = asked or _automatic_size(headers)
-    grey = all(header.grey for header in headers)
+    grey = all(header.grey for header in headers) if channels not in (1, 3) else channels == 1
     images = np.empty((len(headers), height, width) if grey else (len(headers), height, width, 3), dtype=np.uint8)
 
     def decode(index: int, image: Image.Image) -> None:
@@ -151,7 +155,7 @@ def _decode_all(files: _Files, asked: tuple[int, int] | None) -> DataSet:
         name=name_of(files.path),
         values=torch.from_numpy(np.ascontiguousarray(channels_first)),
         value_range=(0.0, 1.0),
-        notes=_notes(headers, height, width),
+        notes=_notes(headers, height, width, grey),
     )
 
 
@@ -208,13 +212,10 @@ def _decode(image: Image.Image, height: int, width: int, grey: bool) -> Image.Im
     image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BIT:
         image = _eight_bits(image)
-    if grey:
-        image = image.convert("L")
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    else:
-        image = image.convert("RGB")
+    image = image.convert("L" if grey else "RGB")
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
@@ -227,7 +228,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(values / 257).astype(np.uint8))
 
 
-def _notes(headers: list[_Header], height: int, width: int) -> tuple[str, ...]:
+def _notes(headers: list[_Header], height: int, width: int, as_grey: bool) -> tuple[str, ...]:
     """What was done to the files, one sentence each; none where they were taken as they are."""
     sizes = Counter((header.height, header.width) for header in headers)
     notes = []
@@ -240,6 +241,9 @@ def _notes(headers: list[_Header], height: int, width: int) -> tuple[str, ...]:
     if transparent:
         notes.append(f"{transparent} of {len(headers)} images have transparency and are laid on white.")
     grey = sum(header.grey for header in headers)
-    if 0 < grey < len(headers):
-        notes.append(f"{grey} of {len(headers)} images are grey and are read as RGB like the others.")
+    if as_grey and grey < len(headers):
+        notes.append(f"{len(headers) - grey} of {len(headers)} images have colour and are read as grey, as the model takes them.")
+    elif not as_grey and grey:
+        others = ", as the model takes them" if grey == len(headers) else " like the others"
+        notes.append(f"{grey} of {len(headers)} images are grey and are read as RGB{others}.")
     return tuple(notes)

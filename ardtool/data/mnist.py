@@ -7,6 +7,7 @@ a pixel. They are looked for under the data root, plain or `.gz`, and downloaded
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import struct
 import zlib
@@ -90,13 +91,24 @@ def _download(data_root: Path, split: str) -> Path:
         f"Put {FILES['train']} and {FILES['test']} (plain or .gz) into {data_root / 'MNIST' / 'raw'}, "
         "or name the folder that has them with --data-root."
     )
+    new = _missing_folders(data_root / "MNIST" / "raw")
     try:
         from torchvision.datasets import MNIST
 
         MNIST(str(data_root), download=True)
     except Exception as error:  # no network, no write permission, a mirror's answer: torchvision passes on whatever it meets
-        raise DataError(f"MNIST is not under {data_root} and could not be downloaded: {error}.", hint) from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"MNIST is not under {data_root} and could not be downloaded: {reason}.", hint) from error
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                folder.rmdir()
     path = find_images(data_root, split)
     if path is None:
         raise DataError(f"MNIST was downloaded into {data_root}, but {FILES[split]} is not there.", hint)
     return path
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """The folder and those above it that do not exist yet, the innermost first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]

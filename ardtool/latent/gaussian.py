@@ -11,12 +11,9 @@ Autoencoders", arXiv 2501.10901, Eq. 17.
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
-__all__ = ["kl_to_gaussian", "log_density"]
+__all__ = ["kl_to_gaussian"]
 
 
 def kl_to_gaussian(mean: Tensor, log_variance: Tensor, prior_variance: Tensor) -> Tensor:
@@ -32,8 +29,3 @@ def kl_to_gaussian(mean: Tensor, log_variance: Tensor, prior_variance: Tensor) -
     """
     prior = prior_variance.detach()
     return 0.5 * (prior.log() - log_variance - 1 + (mean.square() + log_variance.exp()) / prior)
-
-
-def log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Log density of N(mean, exp(log_variance)) at z, axis by axis, in nats; shapes broadcast."""
-    return -0.5 * (math.log(2 * math.pi) + log_variance + (z - mean).square() * torch.exp(-log_variance))

@@ -29,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..autoencoder import Autoencoder, Posterior
+from ..errors import ArdtoolError
 
 __all__ = ["Convention", "JacobianNorms", "column_norms", "inference_mode"]
 
@@ -81,10 +82,13 @@ def column_norms(
         convention: `paper` or `authors-code`.
         generator: source of that draw.
         memory: bytes that the intermediate values of one chunk may take, about.
+
+    Raises:
+        ArdtoolError: torch cannot differentiate the decoder in forward mode.
     """
     z = (codes.mean if convention == "paper" else codes.sample(generator)).to(device)
     context = None if codes.context is None else codes.context.to(device)
-    with inference_mode(model):
+    with inference_mode(model), _differentiable():
         plan, outputs = _plan(model, z, context, memory)
         if convention == "paper":
             contributions = _reduce(model, z, context, plan, lambda tangent: tangent.square().sum())
@@ -95,24 +99,42 @@ def column_norms(
 
 @contextmanager
 def inference_mode(model: Any) -> Iterator[None]:
-    """No gradients, `.eval()`, autocast off, and attention by its mathematical form, which alone has a forward derivative.
+    """No gradients, `.eval()`, autocast and TF32 off, and attention by its mathematical form, which alone has a forward derivative.
 
     Everything is put back afterwards.
     """
     module = model if isinstance(model, nn.Module) else None
     was_training = module.training if module is not None else False
     had_fast_path = torch.backends.mha.get_fastpath_enabled()
+    had_tf32 = torch.backends.cudnn.allow_tf32
     if module is not None:
         module.eval()
     torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.cudnn.allow_tf32 = False  # convolutions round to 10 bits otherwise; matrix products do not unless asked to
     try:
         with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             with sdpa_kernel(SDPBackend.MATH):
                 yield
     finally:
         torch.backends.mha.set_fastpath_enabled(had_fast_path)
+        torch.backends.cudnn.allow_tf32 = had_tf32
         if module is not None and was_training:
             module.train()
+
+
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Says in one line what torch says in many where a decoder has no forward derivative."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (NotImplementedError, RuntimeError, AttributeError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ArdtoolError(
+            f"The decoder cannot be differentiated in forward mode: {reason}.",
+            "It must be made of torch operations, take float32 codes, and have no randomness or data-dependent branches.",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -147,14 +169,14 @@ def _influences(model: Autoencoder, z: Tensor, context: Tensor | None, plan: _Pl
 
 def _plan(model: Autoencoder, z: Tensor, context: Tensor | None, memory: int) -> tuple[_Plan, int]:
     """How many samples and tangents go through the decoder at once, and its number of outputs."""
-    with _AllocatedBytes() as allocated:
+    with AllocatedBytes() as allocated:
         outputs = model.decode(z[:1], None if context is None else context[:1]).numel()
     fit = max(1, memory // max(allocated.total, 1))
     latent_dim = z.shape[1]
     return _Plan(samples=max(1, fit // latent_dim), tangents=min(latent_dim, fit)), outputs
 
 
-class _AllocatedBytes(TorchDispatchMode):
+class AllocatedBytes(TorchDispatchMode):
     """Adds up the size of every tensor made inside it."""
 
     def __init__(self) -> None:

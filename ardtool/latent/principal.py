@@ -12,8 +12,9 @@ Two routes, both without bias beyond that of taking N samples (a random projecti
 
 - `exact`: Jacobians of a few samples at a time by nested forward mode, added up to G in float64.
 - `krylov`: for many axes or outputs. Products v ↦ A v (forward, then reverse mode) at the same fixed samples span a block Krylov
-  space; Rayleigh–Ritz values in it are never above the true ones, so a count is never too low by them. The trace outside the
-  found directions V comes from vector–Jacobian products with signs r: E‖(I − V Vᵀ) Σ^½ J_iᵀ r‖² is exactly that trace, and it is small.
+  space, topped up with random vectors until the trace is accounted for. Sums of leading Rayleigh–Ritz values in it are never above the
+  true ones, so they make no count too low. The trace outside the found directions V comes from vector–Jacobian products with signs
+  r: E‖(I − V Vᵀ) Σ^½ J_iᵀ r‖² is exactly that trace, and it is small. One product costs about four decoder passes, one tangent one.
 
 Source: the axis-wise score of Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 19-20, freed of its basis; block Krylov: Musco, Musco,
 arXiv 1504.05477; splitting the trace: Meyer et al., "Hutch++", arXiv 2010.09649.

@@ -4,7 +4,7 @@ r"""Relevance scores, the active set, and how sure both are.
     active = the smallest set of axes, taken by descending score, whose share of Σ s exceeds the threshold (strictly)
 
 Uncertainty has two sources and both are counted. w is a mean over samples: they are resampled (bootstrap). σ̂² was estimated
-from n codes: it is redrawn from its posterior, σ̂²* = b / (a · g) · a with g ~ Gamma(a), a = n/2 (Eq. 8). The interval of the count
+from n codes: it is redrawn from its posterior, σ̂²* = b / g with g ~ Gamma(a, 1), a = n/2 (Eq. 8). The interval of the count
 holds 95 % of the redrawn counts. The standard error of a score adds both parts: s² ((se_w / w)² + 2/n).
 
 Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 18-20 and §3.4.
@@ -22,7 +22,7 @@ from torch import Tensor
 from .codes import LatentCodes
 from .jacobian import JacobianNorms
 
-__all__ = ["AxisRelevance", "AxisState", "RelevanceScores", "active_count", "axis_states", "score_axes"]
+__all__ = ["AxisRelevance", "AxisState", "RelevanceScores", "active_count", "axis_states", "count_interval", "score_axes"]
 
 AxisState = Literal["relevant", "collapsed", "ignored", "weak"]
 BOOTSTRAP_DRAWS = 2000
@@ -127,7 +127,9 @@ def score_axes(codes: LatentCodes, norms: JacobianNorms, threshold: float, gener
         )
         for rank, index in enumerate(order.tolist())
     )
-    return RelevanceScores(axes, count, _interval(norms.contributions, variance, codes.variance_count, threshold, generator), threshold)
+    return RelevanceScores(
+        axes, count, count_interval(norms.contributions, variance, codes.variance_count, threshold, generator), threshold
+    )
 
 
 def axis_states(codes: LatentCodes, share: Tensor, active: Tensor) -> list[AxisState]:
@@ -157,10 +159,17 @@ def axis_states(codes: LatentCodes, share: Tensor, active: Tensor) -> list[AxisS
     return states
 
 
-def _interval(
+def count_interval(
     contributions: Tensor, variance: Tensor, variance_count: float, threshold: float, generator: torch.Generator | None
 ) -> tuple[int, int]:
-    """2.5 % and 97.5 % quantiles of the count over resampled samples and redrawn variances."""
+    """2.5 % and 97.5 % quantiles of the count over resampled samples and redrawn variances.
+
+    Arguments:
+        contributions: of each sample to each weight with shape (N, L).
+        variance: with shape (L,), estimated from `variance_count` codes.
+        threshold: as for `active_count`.
+        generator: source of the draws; a fixed seed where none is given.
+    """
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     n = len(contributions)

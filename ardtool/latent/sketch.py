@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ..autoencoder import Autoencoder, Posterior
 from ..errors import ArdtoolError, ConfigError
-from .jacobian import MEMORY_BUDGET, Convention, JacobianNorms, _AllocatedBytes, inference_mode
+from .jacobian import MEMORY_BUDGET, AllocatedBytes, Convention, JacobianNorms, inference_mode
 
 __all__ = ["EstimatorChoice", "choose_estimator", "cost_in_forwards", "decode_footprint", "pulled_back", "rademacher", "sketched_norms"]
 
@@ -128,7 +128,7 @@ def decode_footprint(model: Autoencoder, z: Tensor, context: Tensor | None) -> t
     for rows in (1, 2):
         code = z[:1].expand(rows, *z.shape[1:])
         own = None if context is None else context[:1].expand(rows, *context.shape[1:])
-        with _AllocatedBytes() as allocated:
+        with AllocatedBytes() as allocated:
             outputs = model.decode(code, own).numel() // rows
         totals.append(allocated.total)
     return max(totals[1] - totals[0], 4 * outputs, 1), outputs

@@ -8,13 +8,15 @@ r"""ARD-VAE: a VAE whose prior variances are estimated from encoded data.
 β = "auto" keeps the decoder calibrated, β = 2 · running mean squared error per output, with a floor of one grey level (1/255) for
 images and a thousandth of a standard deviation for vectors (Rybkin et al., arXiv 2006.13202). With `target_mse` β follows the
 validation error until three quarters of the epochs are done and is then held, so that the count is read off a stationary objective:
-the paper's rule "we tune β to achieve the desired reconstruction loss on the validation data" (§3.3).
+the paper's rule "we tune β to achieve the desired reconstruction loss on the validation data" (§3.3). While β moves the learning
+rate is not halved, since the loss it watches means something else every epoch.
 
 Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 16-18, Algorithms 1 and 2.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -31,6 +33,7 @@ from .objective import Objective, reconstruction_error
 __all__ = ["ArdVae"]
 
 MSE_MEMORY = 0.99
+LARGEST_BETA = 1000.0  # times the data's variance: everything has collapsed long before
 SEARCH_SHARE = 0.75
 SEARCH_STEP = 1.5
 
@@ -74,6 +77,7 @@ class ArdVae(Objective):
         self.calibrated = beta == "auto"
         self.mse_floor = mse_floor
         self.target_mse = target_mse
+        self.largest_beta = LARGEST_BETA * data_variance
         self.likelihood = likelihood
         self.prior_kind = prior
         self.student_t_draws = student_t_draws
@@ -132,10 +136,14 @@ class ArdVae(Objective):
         self.prior_b.copy_(estimate.b)
         self.prior_variance.copy_(estimate.variance)
 
+    def is_stationary(self, progress: float) -> bool:
+        return self.target_mse is None or progress > SEARCH_SHARE
+
     def end_epoch(self, validation: dict[str, float], progress: float) -> None:
-        if self.target_mse is not None and progress <= SEARCH_SHARE:
-            ratio = self.target_mse / max(validation["mse"], 1e-12)
-            self.beta.mul_(min(max(ratio, 1 / SEARCH_STEP), SEARCH_STEP))
+        if self.target_mse is None or progress > SEARCH_SHARE:
+            return
+        ratio = math.sqrt(self.target_mse / max(validation["mse"], 1e-12))  # the root damps: the error follows β with a delay
+        self.beta.mul_(min(max(ratio, 1 / SEARCH_STEP), SEARCH_STEP)).clamp_(2 * self.mse_floor, self.largest_beta)
 
     def prior(self) -> GammaPosterior:
         return GammaPosterior(float(self.prior_a), self.prior_b.detach().cpu().double(), self.hyperprior.mean)

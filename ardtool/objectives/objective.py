@@ -65,6 +65,10 @@ class Objective(nn.Module):
     def update_prior(self, posterior: Posterior, generator: torch.Generator) -> None:
         """Learn the prior from the posteriors of X_α."""
 
+    def is_stationary(self, progress: float) -> bool:
+        """Whether the objective no longer changes at this share of the epochs; the learning rate is halved only then."""
+        return True
+
     def end_epoch(self, validation: dict[str, float], progress: float) -> None:
         """Adapt to the validation terms; progress is the share of epochs done, in (0, 1]."""
 

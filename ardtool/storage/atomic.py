@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 from ..errors import StorageError
 
-__all__ = ["make_folder", "write_atomically", "write_json", "write_text"]
+__all__ = ["finite", "make_folder", "write_atomically", "write_json", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -20,6 +21,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         StorageError: the disk is full or read-only, or the folder cannot be written to.
     """
+    path = path.resolve()  # a link stays a link
+    if path.exists() and not path.is_file():
+        raise StorageError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}.", "Give the path of a file with --out.")
     make_folder(path.parent)
     aside: Path | None = None
     try:
@@ -48,8 +52,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as readable JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a value as readable JSON, atomically; see `finite`."""
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The value with every number that JSON cannot hold (NaN, infinities) replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return value
 
 
 def make_folder(path: Path) -> None:

@@ -82,18 +82,19 @@ def save_model(model: SavedModel, path: Path) -> None:
         "architecture": network.record,
         "prior_mean": None if model.codes.prior is None else model.codes.prior.mean,
         "codes_count": model.codes.statistics.count,
-        "content_sha256": _content_hash(tensors),
     }
+    metadata["content_sha256"] = _content_hash(tensors, metadata)
     header = {METADATA_KEY: json.dumps(metadata, sort_keys=True, ensure_ascii=False)}
     write_atomically(path, lambda aside: save_file(tensors, aside, metadata=header))
 
 
-def load_model(path: Path, device: torch.device | str = "cpu") -> SavedModel:
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> SavedModel:
     """Read a model file.
 
     Raises:
         ModelFileError: the file is missing, truncated, of another kind, of a newer format, or its tensors do not fit its metadata.
     """
+    path = Path(path)
     metadata = read_metadata(path)
     try:
         network = build_network(metadata["architecture"])
@@ -104,11 +105,12 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> SavedModel:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its description is incomplete or wrong ({error!r}).", "Train again, or use another copy.") from error
     _fill(network, {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}, path)
-    if _content_hash(tensors) != metadata.get("content_sha256"):
-        raise ModelFileError(f"{path}: its tensors have changed since ardtool wrote them.", "Use an unchanged copy of the file.")
     scaling = Scaling(tensors["data.mean"], tensors["data.scale"]) if "data.mean" in tensors else None
     network.to(device).eval()
-    return SavedModel(network, _codes(tensors, metadata, path), metadata, path, scaling)
+    codes = _codes(tensors, metadata, path)
+    if _content_hash(tensors, metadata) != metadata.get("content_sha256"):
+        raise ModelFileError(f"{path} has changed since ardtool wrote it.", "Use an unchanged copy of the file.")
+    return SavedModel(network, codes, metadata, path, scaling)
 
 
 def _fill(network: nn.Module, found: dict[str, Tensor], path: Path) -> None:
@@ -168,8 +170,10 @@ def _codes(tensors: dict[str, Tensor], metadata: dict[str, Any], path: Path) -> 
     return LatentCodes(statistics, reference, prior)
 
 
-def _content_hash(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _content_hash(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+    """Hash of every tensor and of the description without the hash itself: an edited file is recognised."""
+    description = {name: value for name, value in metadata.items() if name != "content_sha256"}
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True, ensure_ascii=False).encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())

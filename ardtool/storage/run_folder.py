@@ -4,7 +4,10 @@
     config.yaml         resolved settings; `ardtool train --config` takes it
     history.jsonl       one line an epoch
     relevance.json      and the pictures
-    resume/             the state after the last epoch; removed when training has finished
+    resume/             the state after the last epoch; removed as the last act of training
+
+A folder with resume/ is unfinished, whatever else it holds: an older model that `--force` is about to replace, or a new one whose last
+files were still being written. `--resume` completes both.
 
 `runs/latest` holds the name of the newest run.
 """
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import ModelFileError
@@ -28,6 +31,7 @@ __all__ = ["RUNS", "RunFolder", "newest_model"]
 
 RUNS = Path("runs")
 LATEST = "latest"
+RECORD = "run"
 
 
 @dataclass(frozen=True)
@@ -70,44 +74,57 @@ class RunFolder:
 
         write_text(self.config, yaml.safe_dump(settings, sort_keys=False))
 
-    def read_settings(self) -> dict[str, Any] | None:
-        """The settings of the run that lives here, or None."""
-        import yaml
-
-        try:
-            settings = yaml.safe_load(self.config.read_text())
-        except (OSError, yaml.YAMLError):
-            return None
-        return settings if isinstance(settings, dict) else None
-
-    def write_checkpoint(self, tensors: dict[str, Tensor], skeleton: Any, history: list[dict[str, Any]]) -> None:
-        """Write the state after an epoch and the history up to it."""
-        header = {"state": json.dumps(skeleton)}
-        write_atomically(self.checkpoint, lambda aside: save_file(tensors, aside, metadata=header))
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Write history.jsonl, one line an epoch."""
         write_text(self.history, "".join(json.dumps(record) + "\n" for record in history))
 
-    def read_checkpoint(self) -> tuple[dict[str, Tensor], Any]:
-        """The tensors and the skeleton that `write_checkpoint` wrote.
+    def write_checkpoint(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+        """Write the state after an epoch.
+
+        Arguments:
+            tensors: all tensors of the state by name.
+            record: the rest, as JSON: `state` (the skeleton), `settings` and `identity` of the run.
+        """
+        header = {RECORD: json.dumps(record)}
+        write_atomically(self.checkpoint, lambda aside: save_file(tensors, aside, metadata=header))
+
+    def checkpoint_record(self) -> dict[str, Any]:
+        """What `write_checkpoint` recorded, without the tensors.
 
         Raises:
             ModelFileError: the file is damaged.
         """
         try:
             with safe_open(self.checkpoint, framework="pt") as file:
-                skeleton = json.loads(file.metadata()["state"])
-                return {name: file.get_tensor(name) for name in file.keys()}, skeleton  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"{self.checkpoint} is damaged: {error}.", "Start again with --force.") from error
+                record = json.loads(file.metadata()[RECORD])
+                return {name: record[name] for name in ("state", "settings", "identity")}
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            raise self.damaged(error) from error
 
-    def clear(self) -> None:
-        """Forget a former run that lived here."""
-        for path in (self.model, self.relevance, self.history):
-            path.unlink(missing_ok=True)
-        self.finish()
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state.
 
-    def finish(self) -> None:
+        Raises:
+            ModelFileError: the file is damaged.
+        """
+        try:
+            return load_file(self.checkpoint)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise self.damaged(error) from error
+
+    def damaged(self, error: Exception) -> ModelFileError:
+        """The error that says this run cannot be continued."""
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return ModelFileError(f"{self.checkpoint} is damaged ({what}).", "Start again with --force.")
+
+    def forget_unfinished(self) -> None:
         """Remove what only an unfinished run needs."""
         shutil.rmtree(self.path / "resume", ignore_errors=True)
+
+    def forget_pictures(self) -> None:
+        """Remove pictures and metrics of a former model that lived here."""
+        for name in ("scree.png", "history.png", "traversal.png", "samples.png", "metrics.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def mark_newest(self) -> None:
         """Let `runs/latest` name this run, if it lives under `runs/`."""

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import json
 import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import ConfigError
 
-__all__ = ["TrainConfig", "config_from", "setting_names"]
+__all__ = ["TrainConfig", "config_from"]
 
 Likelihood = Literal["auto", "gaussian", "bernoulli"]
 Prior = Literal["gaussian", "student-t"]
@@ -53,7 +51,6 @@ class TrainConfig:
     rao_blackwell: bool = _setting(False, "Estimate the prior from posterior moments instead of sampled codes.")
     image_size: str = _setting("auto", "auto, N or HxW.")
     val_fraction: float = _setting(0.1, "Share of the data held out for validation where there is no official split.")
-    precision: Literal["auto", "fp32"] = _setting("auto", "Arithmetic of the forward and backward pass.")
     threshold: float = _setting(0.99, "Share of the total relevance that the active axes exceed.")
     seed: int = _setting(0, "Seed of everything random.")
 
@@ -72,6 +69,7 @@ class TrainConfig:
         _check_range(self, "student_t_draws", 0, 10_000)
         _check_range(self, "prior_a0", 0, math.inf)
         _check_range(self, "prior_b0", 0, math.inf)
+        _check_range(self, "prior_mean", -1_000_000, 1_000_000)
         _check_range(self, "seed", 0, 2**31 - 1)
         _check_open(self, "lr", 0, 1)
         _check_open(self, "val_fraction", 0, 1)
@@ -88,15 +86,6 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-    def fingerprint(self) -> str:
-        """A short hash of all settings."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
-
-
-def setting_names() -> list[str]:
-    """Names of all settings."""
-    return [setting.name for setting in fields(TrainConfig)]
 
 
 def config_from(settings: Mapping[str, Any], where: str) -> TrainConfig:
@@ -160,15 +149,18 @@ def _refuse(name: str, value: Any, hint: Any, where: str) -> Any:
 
 def _check_range(config: TrainConfig, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
-    if value is not None and not low <= value <= high:
-        limit = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        raise ConfigError(f"--{name.replace('_', '-')} is {value:g}; expected {limit}.", f"The default is {getattr(TrainConfig, name)}.")
+    if value is not None and not (low <= value <= high and math.isfinite(value)):
+        limit = f"at least {low}" if math.isinf(high) else f"{low} to {high}"
+        _refuse_range(name, value, limit)
 
 
 def _check_open(config: TrainConfig, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
-    if value is not None and not (low < value < high):
-        limit = f"more than {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-        raise ConfigError(
-            f"--{name.replace('_', '-')} is {value:g}; expected a number {limit}.", f"The default is {getattr(TrainConfig, name)}."
-        )
+    if value is not None and not low < value < high:
+        _refuse_range(name, value, f"a number more than {low}" if math.isinf(high) else f"a number between {low} and {high}")
+
+
+def _refuse_range(name: str, value: float, limit: str) -> None:
+    default = getattr(TrainConfig, name)
+    chosen = "Leave it out to let the data decide." if default is None else f"The default is {default}."
+    raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected {limit}.", chosen)

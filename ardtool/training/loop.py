@@ -31,6 +31,7 @@ __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
 EVALUATION_BATCH = 500
 TRACE_SAMPLES = 100
+MOMENT_SAMPLES = 10_000
 STREAMS = ("hold-out", "shuffle", "noise", "prior", "validation", "final", "reference")
 
 
@@ -133,7 +134,7 @@ class TrainingRun:
             lr = self.optimisers[0].param_groups[0]["lr"]
             self.epoch += 1
             self.objective.end_epoch(validation, self.epoch / self.epochs)
-            if self.config.lr_patience:
+            if self.config.lr_patience and self.objective.is_stationary(self.epoch / self.epochs):
                 for scheduler in self.schedulers:
                     scheduler.step(validation["loss"])
             record = EpochRecord(
@@ -182,8 +183,7 @@ class TrainingRun:
         order = torch.randperm(len(self.train), generator=seeded(self.config.seed, self.epochs, "final"))
         if self.objective.holds_out_codes:
             self.learn_prior(self.train[order[: self.alpha_size]], self.epochs)
-        chosen = order[: self.config.alpha_samples]
-        return codes_of(self.encode(self.train[chosen]), self.objective, self.config.seed)
+        return codes_of(self.encode(self.train[order[:MOMENT_SAMPLES]]), self.objective, self.config.seed)
 
     def state(self) -> dict[str, Any]:
         """All that continues a run, nested."""
@@ -240,11 +240,12 @@ class TrainingRun:
         return {name: float(total) / len(self.validation) for name, total in totals.items()}
 
     def _check_finite(self, terms: dict[str, float]) -> None:
-        broken = [name for name, value in terms.items() if not math.isfinite(value)]
-        if broken:
+        broken = next((name for name, value in terms.items() if not math.isfinite(value)), None)
+        if broken is not None:
+            good = f"; the run folder holds epoch {self.epoch}" if self.epoch else ""
             raise TrainingError(
-                f"The loss is not finite in epoch {self.epoch + 1}: {', '.join(f'{name} = {terms[name]}' for name in broken)}.",
-                f"Lower --lr (now {self.lr:g}) or raise --beta; the run folder holds the last good epoch.",
+                f"The loss is not finite in epoch {self.epoch + 1}: {broken} is {terms[broken]}.",
+                f"Lower --lr (now {self.lr:g}), or choose another --beta{good}.",
             )
 
 

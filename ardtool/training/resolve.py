@@ -1,7 +1,7 @@
 """From settings and data to a run: fill in what the user left open, build the network and the objective.
 
 Defaults where neither the user nor the data set says otherwise, chosen on `sprites` and on linear data of known rank
-(docs/decisions/0002-default-beta.md): β = 0.2 for images in [0, 1], 1.4 for standardised vectors; as many epochs as make about
+(docs/decisions/0002-default-settings.md): β = 0.2 for images in [0, 1], 1.4 for standardised vectors; as many epochs as make about
 2,000 gradient steps on images and 4,000 on vectors, at least 20.
 """
 
@@ -48,7 +48,7 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
         beta = data.settings.get("beta", IMAGE_BETA if data.is_images else VECTOR_BETA)
     epochs = config.epochs or data.settings.get("epochs") or _epochs(config, data)
     lr = config.lr or (PAPER_RATE if arch in PAPER_NETWORKS else OWN_RATE)
-    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, lr=lr, precision="fp32")
+    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, lr=lr)
 
 
 def _arch(config: TrainConfig, data: DataSet) -> str:

@@ -171,7 +171,7 @@ def test_evaluate_says_where_its_file_is(ardtool):
 
 
 def test_settings_come_from_options_then_set_then_yaml_then_defaults(ardtool):
-    Path("run.yaml").write_text("data: x.npy\nlatent: 7\nbatch-size: 40\nepochs: 9\nlr: 5e-4\ndata_sha256: of another run\n")
+    Path("run.yaml").write_text("data: x.npy\nlatent: 7\nbatch-size: 40\nepochs: 9\nlr: 5e-4\n")
     ardtool("train", "--config", "run.yaml", "--set", "latent=6", "--set", "epochs=8", "--epochs", 2, "--out", "mixed")
     found = yaml.safe_load(Path("mixed/config.yaml").read_text())
     assert (found["epochs"], found["latent"], found["batch_size"], found["lr"]) == (2, 6, 40, 5e-4)

@@ -110,10 +110,17 @@ def test_a_folder_that_cannot_be_written(ardtool):
     assert "--out" in hint
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser writes everywhere")
-def test_a_read_only_folder(ardtool):
-    Path("locked").mkdir(mode=0o500)
-    assert "locked" in ardtool.error("train", "--data", "x.npy", "--latent", 2, "--epochs", 1, "--out", "locked/run")[0]
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")])
+def test_a_full_or_read_only_disk(ardtool, monkeypatch, number, words):
+    def refuse(*_args, **_options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("ardtool.storage.atomic.tempfile.mkstemp", refuse)
+    message, hint = ardtool.error("train", "--data", "x.npy", "--latent", 2, "--epochs", 1, "--out", "locked")
+    assert words in message
+    assert "locked" in message
+    assert hint == "Free space or choose another place with --out."
+    assert not [path for path in Path("locked").rglob("*") if path.is_file()]
 
 
 def test_a_run_of_other_settings_is_not_taken_for_this_one(ardtool):

@@ -17,8 +17,8 @@ SHARED = "--device --seed --json --quiet --force --plugin --help"
 CODES = "--data --latents --assume-prior --data-root"
 OPTIONS = {
     "train": "--data --image-size --val-fraction --data-root --latent --method --arch --beta --target-mse --likelihood --prior "
-    f"--alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --config --set --out --resume {SHARED}",
-    "relevance": f"--samples --threshold --convention --out --plot {CODES} {SHARED}",
+    f"--alpha-samples --alpha-every --threshold --epochs --batch-size --lr --config --set --out --resume {SHARED}",
+    "relevance": f"--samples --threshold --convention --estimator --basis --out --plot {CODES} {SHARED}",
     "prune": f"--out --threshold --keep --axes --data --data-root {SHARED}",
     "sample": f"--out -n --sampler --all-axes {CODES} {SHARED}",
     "traverse": f"--out --axes --range --steps --gif --reference {CODES} {SHARED}",

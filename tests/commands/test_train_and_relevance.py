@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ardtool
@@ -46,7 +48,8 @@ def test_json_contract(vectors_run):
     assert all(set(axis) == expected for axis in relevance["axes"])
     assert relevance["codes_from"] == "model"
     assert relevance["variance_kind"] == "second_moment"
-    assert relevance["estimator"] == {"name": "exact", "samples": 100, "seed": 0}
+    assert {name: relevance["estimator"][name] for name in ("name", "samples", "seed")} == {"name": "exact", "samples": 100, "seed": 0}
+    assert relevance["estimator"]["reason"].startswith("exact: for a 5 % standard error the sketch costs")
     json.dumps([train, relevance], allow_nan=False)
 
 
@@ -77,11 +80,11 @@ def test_own_data_and_codes_agree_with_the_models_own(vectors_run, vectors_file,
         assert abs(axis.score - twin.score) < 3 * math.hypot(axis.score_stderr, twin.score_stderr)
 
 
-def test_authors_convention_is_at_most_the_papers(vectors_run):
+def test_authors_convention_gives_the_same_count_here(vectors_run):
     other = ardtool.relevance(vectors_run.model, convention="authors-code")
     assert other.convention == "authors-code"
     assert other.active == 2
-    assert other.axes[0].weight < 1.05 * vectors_run.relevance.axes[0].weight
+    assert other.axes[0].weight == pytest.approx(vectors_run.relevance.axes[0].weight, rel=0.2)
 
 
 def test_an_axis_killed_by_hand_is_ignored_and_dropped(vectors_run, tmp_path):
@@ -157,8 +160,138 @@ def test_an_interrupted_run_resumes_to_the_same_model(vectors_file, tmp_path):
         ardtool.train(**settings, out=tmp_path / "stopped")
     assert caught.value.hint == "Continue it with --resume, or start again with --force."
     resumed = ardtool.train(**settings, out=tmp_path / "stopped", resume=True)
-    first, second = load_model(Path(straight.model)), load_model(Path(resumed.model))
-    assert first.metadata["content_sha256"] == second.metadata["content_sha256"]
+    first, second = load_file(straight.model), load_file(resumed.model)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def unfinished(vectors_file, folder, **settings) -> dict:
+    """A run that was stopped in its third epoch."""
+    settings = {"data": str(vectors_file), "latent": 3, "epochs": 6, "out": folder} | settings
+    with pytest.raises(Stop):
+        ardtool.train(**settings, observer=StopAfter(2))
+    return settings
+
+
+def test_force_keeps_the_old_model_until_the_new_one_is_there(vectors_file, tmp_path):
+    settings = {"data": str(vectors_file), "latent": 3, "epochs": 6, "out": tmp_path / "run"}
+    ardtool.train(**settings)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(Stop):
+        ardtool.train(**settings, seed=1, force=True, observer=StopAfter(2))
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert ardtool.train(**settings, seed=1, resume=True).relevance.to_dict() != {}
+    assert load_model(tmp_path / "run" / "model.safetensors").metadata["settings"]["seed"] == 1
+
+
+@pytest.mark.parametrize("step", ["save_model", "write_json"])
+def test_a_crash_while_the_last_files_are_written_is_repaired_by_resume(vectors_file, tmp_path, monkeypatch, step):
+    settings = {"data": str(vectors_file), "latent": 3, "epochs": 4, "out": tmp_path / "run"}
+    straight = ardtool.train(**(settings | {"out": tmp_path / "straight"}))
+
+    def crash(*_args):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"ardtool.commands.train.{step}", crash)
+        with pytest.raises(Stop):
+            ardtool.train(**settings)
+    with pytest.raises(TrainingError, match="holds an unfinished run of these settings"):
+        ardtool.train(**settings)
+    ardtool.train(**settings, resume=True)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"model.safetensors", "config.yaml", "history.jsonl", "relevance.json"}
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 4
+    first, second = load_file(straight.model), load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_folder_never_passes_for_another_run(vectors_file, tmp_path):
+    settings = {"data": str(vectors_file), "latent": 3, "epochs": 2, "out": tmp_path / "run"}
+    ardtool.train(**settings)
+    (tmp_path / "run" / "config.yaml").write_bytes(b"\xff: : :")  # only for people; the model itself says what it is
+    assert ardtool.train(**settings).repeated
+    with pytest.raises(TrainingError, match="holds a run of other settings: latent 3, not 5") as caught:
+        ardtool.train(**(settings | {"latent": 5}))
+    assert caught.value.hint == "Choose another --out, or replace that run with --force."
+    other = tmp_path / "other.npy"
+    np.save(other, np.load(vectors_file) + 1)
+    with pytest.raises(TrainingError, match="holds a run of other settings: data vectors, not other"):
+        ardtool.train(**(settings | {"data": str(other)}))
+    stopped = unfinished(vectors_file, tmp_path / "stopped")
+    with pytest.raises(TrainingError, match="holds a run of other settings: epochs 6, not 7"):
+        ardtool.train(**(stopped | {"epochs": 7}), resume=True)
+
+
+def test_the_path_to_the_data_is_not_part_of_a_run(vectors_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(vectors_file.parent)
+    for data in (vectors_file.name, f"./{vectors_file.name}"):
+        result = ardtool.train(data=data, latent=3, epochs=2, out=tmp_path / "run")
+    assert result.repeated
+
+
+@pytest.mark.parametrize("damage", ["empty skeleton", "list skeleton", "no record", "missing tensor", "misshapen tensor", "cut"])
+def test_a_damaged_state_is_refused_in_one_line(vectors_file, tmp_path, damage):
+    settings = unfinished(vectors_file, tmp_path / "run")
+    path = tmp_path / "run" / "resume" / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        record = json.loads(file.metadata()["run"])
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.startswith("model."))
+    if damage.endswith("skeleton"):
+        record["state"] = {} if damage.startswith("empty") else []
+    elif damage == "no record":
+        record = {}
+    elif damage == "missing tensor":
+        del tensors[name]
+    elif damage == "misshapen tensor":
+        tensors[name] = torch.zeros(7, 7, 7)
+    save_file(tensors, path, metadata={"run": json.dumps(record)})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ModelFileError, match=r"state\.safetensors is damaged") as caught:
+        ardtool.train(**settings, resume=True)
+    assert caught.value.hint == "Start again with --force."
+    assert "\n" not in str(caught.value)
+    assert not ardtool.train(**settings, force=True).repeated
+
+
+def test_target_mse_is_met(vectors_file, tmp_path):
+    """β ends where the validation error is the one asked for, on a schedule that has room to find it."""
+    for target in (0.08, 0.3):
+        result = ardtool.train(data=str(vectors_file), latent=4, epochs=120, target_mse=target, out=tmp_path / str(target))
+        assert result.validation_mse == pytest.approx(target, rel=0.1)
+        assert not result.warnings
+
+
+def test_a_target_that_cannot_be_met_is_said(vectors_file, tmp_path):
+    result = ardtool.train(data=str(vectors_file), latent=4, epochs=20, target_mse=1e-6, out=tmp_path / "run")
+    assert any("not the 1e-06 asked for by --target-mse" in warning for warning in result.warnings)
+
+
+def test_auto_beta_is_twice_the_error(vectors_file, tmp_path):
+    result = ardtool.train(data=str(vectors_file), latent=4, epochs=600, beta="auto", out=tmp_path / "run")
+    beta = load_model(Path(result.model)).metadata["likelihood"]["beta"]
+    assert beta == pytest.approx(2 * result.validation_mse, rel=0.3)
+
+
+def test_a_student_t_model_is_scored_and_evaluated_by_its_own_prior(vectors_file, tmp_path):
+    result = ardtool.train(data=str(vectors_file), latent=4, epochs=100, prior="student-t", out=tmp_path / "run")
+    assert result.active == 2
+    metrics = ardtool.evaluate(result.model, data=str(vectors_file), metrics=["elbo"]).metrics
+    assert metrics["elbo"].value < metrics["reconstruction"].value
+
+
+def test_one_epoch_is_too_short_to_judge(vectors_file, tmp_path):
+    result = ardtool.train(data=str(vectors_file), latent=3, epochs=1, out=tmp_path / "run")
+    assert not result.converged
+    assert result.warnings[0].startswith("1 epoch is too short to judge whether training has converged")
+
+
+def test_a_run_keeps_its_moments_from_all_training_data(vectors_file, tmp_path):
+    result = ardtool.train(data=str(vectors_file), latent=3, epochs=2, alpha_samples=5, out=tmp_path / "run")
+    codes = load_model(Path(result.model)).codes
+    assert codes.prior.a == 2.5
+    assert codes.statistics.count == len(codes.reference) == 540
 
 
 def test_a_users_own_pair_of_modules():
@@ -189,19 +322,18 @@ def test_a_users_own_pair_of_modules():
         ({"threshold": 1.5}, "--threshold is 1.5; expected a share in (0, 1]."),
         ({"samples": 1}, "--samples is 1; expected at least 2."),
         ({"samples": 5000}, "--samples is 5000; the model file holds 540 reference codes."),
-        ({"data": "x", "assume_prior": True}, "'x' is"),
-        ({"device": "cuda:7"}, "--device cuda:7: torch finds no such device here."),
+        ({"estimator": "foo"}, "--estimator is 'foo'; expected auto or exact or sketch or sobol."),
+        ({"basis": "foo"}, "--basis is 'foo'; expected axes or principal."),
+        ({"convention": "foo"}, "--convention is 'foo'; expected paper or authors-code."),
+        ({"device": "cuda:99"}, "--device cuda:99: torch finds no such device here."),
         ({"device": "gpu"}, "--device is 'gpu'; expected auto, cpu, cuda, cuda:N or mps."),
     ],
 )
 def test_errors_of_relevance(vectors_run, settings, sentence):
-    if settings.get("device") == "cuda:7" and torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     with pytest.raises(ardtool.ArdtoolError) as caught:
         ardtool.relevance(vectors_run.model, **settings)
-    if "data" not in settings:
-        assert caught.value.message == sentence
-        assert caught.value.hint
+    assert caught.value.message == sentence
+    assert caught.value.hint
 
 
 def test_two_sources_of_codes_are_refused(vectors_run, vectors_file):

@@ -27,10 +27,11 @@ def ramp(low: float, high: float, dtype: str = "float32", shape: tuple[int, ...]
 def test_vectors_keep_their_values(tmp_path: Path, dtype: str):
     array = (np.arange(20) * 3 % 7).reshape(5, 4).astype(dtype)
     data = open_arrays(save(tmp_path, array))
-    assert data.values.dtype == torch.float32
+    assert data.values.dtype == (torch.float64 if dtype in ("float64", "int64") else torch.float32)  # what holds all values
+    assert data.batch(slice(None)).dtype == torch.float32
     assert data.value_range is None
     assert not data.is_images
-    assert torch.equal(data.values, torch.tensor(array.astype(float).tolist()))
+    assert torch.equal(data.values.double(), torch.from_numpy(array.astype(float)))
     assert data.name == "data"
     assert data.notes == ()
     assert data.scaling is None
@@ -134,6 +135,24 @@ def test_factors_are_read_where_rows_match(tmp_path: Path, key: str):
     assert data.notes[1] == f"The array '{key}' is not used: its shape (5, 2) is not one row of factors a sample."
 
 
+def test_factors_that_do_not_vary_are_no_factors(tmp_path: Path):
+    factors = np.random.default_rng(1).random((6, 5))
+    factors[:, 0], factors[2, 3], factors[:, 4] = 1, np.nan, 7
+    np.savez(tmp_path / "d.npz", imgs=ramp(0, 255, "uint8"), latents_values=factors)
+    data = open_arrays(tmp_path / "d.npz")
+    assert data.factor_names == ("factor 1", "factor 2")
+    torch.testing.assert_close(data.factors, torch.from_numpy(factors[:, 1:3]).float())
+    assert data.notes[1:] == (
+        "The known factors are the array 'latents_values'.",
+        "Column 3 of 'latents_values' is no factor: NaN or infinite in some samples (counted from 0).",
+        "Columns 0, 4 of 'latents_values' are no factors: the same in all samples (counted from 0).",
+    )
+    np.savez(tmp_path / "d.npz", imgs=ramp(0, 255, "uint8"), factors=np.ones((6, 2)))
+    data = open_arrays(tmp_path / "d.npz")
+    assert (data.factors, data.factor_names) == (None, ())
+    assert data.notes[1:] == ("The array 'factors' is not used: none of its columns varies.",)
+
+
 def test_pickles_are_never_loaded(tmp_path: Path, sentence):
     class Trap:
         def __reduce__(self):
@@ -210,7 +229,9 @@ def test_constant_data_are_refused(tmp_path: Path, dtype: str, value: int, shape
 
 
 def test_one_sample_is_refused(tmp_path: Path, sentence):
-    assert "'data' holds 1 sample; at least 2 are needed." in sentence(open_data, str(save(tmp_path, ramp(0, 1, shape=(1, 8)))))
+    path = str(save(tmp_path, ramp(0, 1, shape=(1, 8))))
+    assert "'data' holds 1 sample; at least 2 are needed." in sentence(open_data, path)
+    assert len(open_data(path, for_training=False)) == 1
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -138,6 +138,21 @@ def test_one_colour_image_makes_all_rgb(tmp_path: Path):
     assert data.notes == ("1 of 2 images are grey and are read as RGB like the others.",)
 
 
+def test_a_model_says_how_many_channels_and_what_size(tmp_path: Path):
+    for folder, image in (("grey", Image.fromarray(noise(6, 7))), ("colour", Image.fromarray(noise(6, 7, 3)))):
+        (tmp_path / folder).mkdir()
+        image.save(tmp_path / folder / "x.png")
+    data = open_images(tmp_path / "grey", (6, 7), channels=3)
+    assert all(torch.equal(channel, torch.from_numpy(noise(6, 7))) for channel in data.values[0])
+    assert data.notes == ("1 of 1 images are grey and are read as RGB, as the model takes them.",)
+    data = open_images(pack(tmp_path / "colour", tmp_path / "c.zip"), (6, 7), channels=1)
+    expected = noise(6, 7, 3) @ np.array([0.299, 0.587, 0.114])  # luminance, ITU-R 601
+    assert (data.values[0, 0].double() - torch.from_numpy(expected)).abs().max() <= 1
+    assert data.notes == ("1 of 1 images have colour and are read as grey, as the model takes them.",)
+    halves((200, 0, 0, 0), (0, 0, 255, 255), "RGBA").save(tmp_path / "colour" / "x.png")
+    assert open_images(tmp_path / "colour", (16, 16), channels=1).values[0, 0, 5, 2] == 255  # transparent is white
+
+
 @pytest.mark.parametrize("kind", ["RGBA", "palette", "LA"])
 def test_transparent_parts_are_white(tmp_path: Path, kind: str):
     image = halves((200, 0, 0, 0), (0, 0, 255, 255), "RGBA")

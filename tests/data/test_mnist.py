@@ -83,6 +83,22 @@ def test_failed_download_says_which_files_to_put_where(tmp_path: Path, monkeypat
     assert "--data-root" in text
 
 
+@pytest.mark.parametrize("there", [".", "root", "root/MNIST", "root/MNIST/raw"])
+def test_a_failed_download_leaves_nothing_and_says_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, sentence):
+    import torchvision.datasets
+
+    def fail(root: str, download: bool) -> None:
+        (Path(root) / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
+        raise RuntimeError("Error downloading x.gz:\nTried a mirror, got:\nno network\n")
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", fail)
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    text = sentence(open_mnist, tmp_path / "root", "train", kind=DataError)
+    assert "could not be downloaded: Error downloading x.gz: Tried a mirror, got: no network." in text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_download_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import torchvision.datasets
 

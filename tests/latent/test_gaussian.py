@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ardtool.latent.gaussian import kl_to_gaussian, log_density
+from ardtool.latent.gaussian import kl_to_gaussian
 
 F64 = torch.float64
 
@@ -53,8 +53,3 @@ def test_gradients_and_none_into_the_prior():
     kl_to_gaussian(mean, log_variance, prior).sum().backward()
     assert prior.grad is None
     torch.testing.assert_close(mean.grad, mean.detach() / prior.detach())
-
-
-def test_log_density_matches_torch_distributions():
-    z, mean, log_variance = (torch.randn(20, 3, dtype=F64) for _ in range(3))
-    torch.testing.assert_close(log_density(z, mean, log_variance), Normal(mean, (log_variance / 2).exp()).log_prob(z))

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ardtool.autoencoder import ModulePair, Posterior
+from ardtool.errors import ArdtoolError
 from ardtool.latent.jacobian import column_norms
 
 
@@ -131,3 +132,21 @@ def test_every_code_is_decoded_with_its_own_context(convention):
     found = column_norms(Scaled(), Posterior(torch.randn(4, 3), context=context), convention=convention)
     factor = context.square().mean() if convention == "paper" else context.mean().square()
     torch.testing.assert_close(found.weight, (weight.square().sum(0) * factor).double(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        lambda z: torch.from_numpy(z.numpy() * 2),
+        lambda z: z if z.sum() > 0 else -z,
+        lambda z: z + torch.randn_like(z),
+        lambda z: z.double() @ torch.ones(5, 3),
+        lambda z: (z, z),
+    ],
+    ids=["numpy", "branch", "random", "types", "tuple"],
+)
+def test_decoders_without_a_forward_derivative_are_refused_in_one_line(decode):
+    with pytest.raises(ArdtoolError) as caught:
+        column_norms(ModulePair(nn.Identity(), decode, (5,), 5), Posterior(torch.randn(4, 5)))
+    assert caught.value.message.startswith("The decoder cannot be differentiated in forward mode: ")
+    assert "\n" not in str(caught.value)

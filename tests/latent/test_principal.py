@@ -182,14 +182,14 @@ def test_the_remainder_of_the_krylov_route_is_unbiased():
 
     scale, identity = torch.linspace(0.1, 3, 400)[:, None], torch.eye(200, dtype=torch.float64)
     codes = Posterior(torch.zeros(400, 200), context=scale)
-    found = principal_directions(Scaled(), codes, identity, generator=seed(), threshold=0.5, route="krylov", memory=10**7)
+    found = principal_directions(Scaled(), codes, identity, generator=seed(), threshold=0.7, route="krylov", memory=10**7)
     square = scale[:, 0].double().square()
     eigenvalues = spectrum(matrix, identity)
     torch.testing.assert_close(found.eigenvalues, eigenvalues[: len(found.eigenvalues)] * square.mean(), rtol=1e-3, atol=0)
     rest = float(eigenvalues[len(found.eigenvalues) :].sum())
     own = found.remainder / square
     assert abs(own.mean() - rest) <= 4 * own.std() / 400**0.5 < 0.07 * rest
-    assert 0.75 * found.total <= found.eigenvalues.sum() < 0.95 * found.total
+    assert 0.85 * found.total <= found.eigenvalues.sum() < 0.99 * found.total
 
 
 @pytest.mark.parametrize("route", ["exact", "krylov"])

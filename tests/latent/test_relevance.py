@@ -94,7 +94,6 @@ def test_states_of_axes_whose_part_is_known():
     mean = moving * torch.tensor([1.0, 0.0, 1.0, 1.0])
     log_variance = torch.tensor([-4.0, 0.0, -4.0, -4.0]).expand(n, -1)
     z = mean + (log_variance / 2).exp() * torch.randn(n, 4)
-    result = score_axes(codes_of(z, log_variance, ard=False), exact_norms(torch.tensor([1.0, 1e-3, 1e-9, 5e-3])), 0.99)
     codes = LatentCodes(CodeStatistics.of(z), Posterior(mean, log_variance), None)
     result = score_axes(codes, exact_norms(torch.tensor([1.0, 1e-3, 1e-9, 5e-3])), 0.99)
     assert {axis.axis: axis.state for axis in result.axes} == {0: "relevant", 1: "collapsed", 2: "ignored", 3: "weak"}

@@ -100,12 +100,17 @@ def test_auto_beta_is_twice_the_running_error_with_a_floor(model, x):
 
 def test_target_mse_steers_beta_and_then_holds_it():
     ard = objective(beta=0.2, target_mse=0.01)
-    ard.end_epoch({"mse": 0.02}, 0.1)
-    assert float(ard.beta) == pytest.approx(0.2 / 1.5)  # the step is limited
-    ard.end_epoch({"mse": 0.009}, 0.75)
-    assert float(ard.beta) == pytest.approx(0.2 / 1.5 / 0.9)
+    ard.end_epoch({"mse": 0.0144}, 0.1)
+    assert float(ard.beta) == pytest.approx(0.2 / 1.2)  # the root of the ratio
+    ard.end_epoch({"mse": 1.0}, 0.2)
+    assert float(ard.beta) == pytest.approx(0.2 / 1.2 / 1.5)  # the step is limited
     ard.end_epoch({"mse": 0.5}, 0.76)
-    assert float(ard.beta) == pytest.approx(0.2 / 1.5 / 0.9)
+    assert float(ard.beta) == pytest.approx(0.2 / 1.2 / 1.5)  # three quarters are over
+    assert [ard.is_stationary(progress) for progress in (0.1, 0.75, 0.76)] == [False, False, True]
+    for _ in range(100):
+        ard.end_epoch({"mse": 1.0}, 0.1)
+    assert float(ard.beta) == pytest.approx(2e-5)  # not below what can be seen
+    assert objective().is_stationary(0.1)
 
 
 def test_a_step_descends(model, x):

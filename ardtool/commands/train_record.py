@@ -1,0 +1,84 @@
+"""What a trained model's file says about its training, and what a user should know before trusting the count."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import Any
+
+import torch
+
+from ..training.loop import TrainingRun
+from ..version import __version__
+from .relevance import RelevanceResult
+
+__all__ = ["relevance_record", "run_metadata", "warnings_of"]
+
+TARGET_TOLERANCE = 0.1
+
+
+def relevance_record(scores: RelevanceResult) -> dict[str, Any]:
+    """What the model file keeps of its scores, so that sampling and traversing need not measure them again."""
+    shares = {axis.axis: axis.explained for axis in scores.axes}
+    return {
+        "threshold": scores.threshold,
+        "convention": scores.convention,
+        "active_axes": scores.active_axes,
+        "explained": [shares[axis] for axis in range(scores.latent_dim)],
+    }
+
+
+def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
+    """The description of a finished run; docs/file-format.md explains the keys."""
+    data, last = run.data, run.history[-1]
+    return {
+        "ardtool_version": __version__,
+        "method": run.config.method,
+        "settings": run.config.to_dict(),
+        "identity": identity,
+        "likelihood": {"kind": run.config.likelihood, "beta": last.state.get("beta")},
+        "data": {
+            "name": data.name,
+            "shape": list(data.shape),
+            "value_range": None if data.value_range is None else list(data.value_range),
+            "standardised": data.scaling is not None,
+            "samples": len(data),
+            "training_samples": len(run.train),
+            "validation_samples": len(run.validation),
+            "alpha_samples": run.alpha_size,
+            "pixel_map": None if data.pixel_map is None else list(data.pixel_map),
+            "sha256": identity["data_sha256"],
+            "factor_names": list(data.factor_names),
+            "notes": list(data.notes),
+        },
+        "training": {
+            "epochs": run.epoch,
+            "seed": run.config.seed,
+            "seconds": sum(each.step_seconds + each.prior_seconds + each.validation_seconds for each in run.history),
+            "samples_per_second": sum(each.samples for each in run.history) / sum(each.step_seconds for each in run.history),
+            "validation": last.validation,
+            "active_trace": [[each.epoch, each.active] for each in run.history if each.active is not None],
+            "converged": run.has_converged(),
+            "device": str(run.device),
+            "threads": torch.get_num_threads(),
+            "versions": {"ardtool": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+        "axes": None,
+    }
+
+
+def warnings_of(settings: dict[str, Any], record: dict[str, Any]) -> tuple[str, ...]:
+    """What a user should know before trusting the count."""
+    found = []
+    epochs, again = record["epochs"], f"train longer, e.g. --epochs {2 * record['epochs']} (a run of its own)"
+    if len(record["active_trace"]) < 2:
+        found.append(f"{epochs} epoch is too short to judge whether training has converged; {again}")
+    elif not record["converged"]:
+        found.append(f"the number of active axes still moved in the last tenth of the epochs; {again}")
+    target, reached = settings["target_mse"], record["validation"]["mse"]
+    if target is not None and abs(reached / target - 1) > TARGET_TOLERANCE:
+        found.append(
+            f"the validation MSE is {reached:.3g}, not the {target:.3g} asked for by --target-mse; give more epochs or another target"
+        )
+    return tuple(found)
