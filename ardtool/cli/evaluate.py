@@ -20,7 +20,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where the result goes as JSON. \\[default: metrics.json beside model.safetensors, NAME.metrics.json beside NAME.safetensors]",
+            help="Where the result goes as JSON. \\[default: beside the model, named after it]",
             show_default=False,
         ),
     ] = None,
