@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from ..storage.run_folder import RunFolder
@@ -67,10 +68,10 @@ class TrainingProgress:
         self._output.note()
         if not self._output.quiet and self._output.stderr.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(None, complete_style="green", finished_style="green"),
-                _Left(),
-                _Numbers(),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(None, complete_style="green", finished_style="green", table_column=Column(ratio=1)),
+                _Left(table_column=Column(no_wrap=True)),
+                _Numbers(table_column=Column(no_wrap=True)),
             )
             self._live = Progress(*columns, console=self._output.stderr, transient=True, expand=True)
             self._task = self._live.add_task(self._epoch_text(), total=None, numbers="", epochs_left=None)
