@@ -56,7 +56,8 @@ def choose_device(device: str) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"--device is '{device}'; expected auto, cpu, cuda, cuda:N or mps.", "auto chooses for you.") from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(chosen.type, False):
+    missing = chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count()
+    if not there.get(chosen.type, False) or missing:
         raise ConfigError(f"--device {device}: torch finds no such device here.", "Use --device auto.")
     return chosen
 
@@ -95,7 +96,7 @@ def _open_object(model: Any, device: torch.device | str) -> SavedModel:
 
 
 def _is_run(path: Path) -> bool:
-    return RunFolder(path).config.exists()
+    return RunFolder(path).config.exists() or RunFolder(path).is_resumable
 
 
 def data_for(model: SavedModel, data: str | Path | DataSet | Tensor | Any, data_root: Path | None, split: str = "test") -> DataSet:

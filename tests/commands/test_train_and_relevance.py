@@ -172,6 +172,14 @@ def unfinished(vectors_file, folder, **settings) -> dict:
     return settings
 
 
+def test_a_run_that_has_not_finished_is_no_model_yet(vectors_file, tmp_path):
+    unfinished(vectors_file, tmp_path / "run")
+    with pytest.raises(ModelFileError) as caught:
+        ardtool.relevance(tmp_path / "run")
+    assert caught.value.message == f"{tmp_path / 'run'} is a folder without model.safetensors."
+    assert "that training finished" in caught.value.hint
+
+
 def test_force_keeps_the_old_model_until_the_new_one_is_there(vectors_file, tmp_path):
     settings = {"data": str(vectors_file), "latent": 3, "epochs": 6, "out": tmp_path / "run"}
     ardtool.train(**settings)
