@@ -157,7 +157,7 @@ class EstimatorChoice:
 def cost_in_forwards(
     estimator: Literal["exact", "sketch"], latent_dim: int, samples: int, *, outputs: int | None = None, probes: int = 1
 ) -> int:
-    """Cost counted in decoded samples (the bound of DESIGN §8).
+    """Cost counted in decoded samples (docs/performance.md).
 
     Exact: one for each tangent and sample, L in forward mode or 1 + 2 D in reverse mode, whichever is less where D is known. Sketch:
     three for each product, one forward and one backward that costs at most twice as much (measured on the paper's networks: 1.8 to 2.3).

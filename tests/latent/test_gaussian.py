@@ -1,4 +1,4 @@
-"""Laws of Eq. 17 (methods.md §9.6 a, g)."""
+"""Laws of Eq. 17."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The Gamma update (methods.md §9.6 b)."""
+"""The Gamma update (Eq. 8, 9, 18)."""
 
 import torch
 from scipy.stats import gamma

@@ -1,4 +1,4 @@
-"""Scores, counts and verdicts that are known beforehand (methods.md §9.6 e, f)."""
+"""Scores, counts and verdicts that are known beforehand."""
 
 import pytest
 import torch

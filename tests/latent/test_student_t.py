@@ -1,4 +1,4 @@
-"""The Student-t prior (methods.md §9.6 c, d)."""
+"""The Student-t prior (Eq. 10-16)."""
 
 import pytest
 import torch
