@@ -52,7 +52,7 @@ def test_scores_are_weight_times_variance_sorted():
 
 
 def test_invariant_to_rescaling_an_axis():
-    """W_l → W_l / c, z_l → c z_l leaves every score alone (§9.6 e)."""
+    """W_l → W_l / c, z_l → c z_l leaves every score alone."""
     scale = torch.tensor([1e-3, 1.0, 50.0, 7.0])
     decoder, z = nn.Sequential(nn.Linear(4, 20), nn.Tanh(), nn.Linear(20, 9)), torch.randn(200, 4)
     rescaled = nn.Sequential(nn.Linear(4, 20), nn.Tanh(), nn.Linear(20, 9))

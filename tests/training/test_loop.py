@@ -148,7 +148,7 @@ def test_state_survives_flattening():
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [2, 5])
 def test_linear_data_of_known_rank(rank):
-    """Linear-Gaussian data of rank r have r active axes; half the default schedule."""
+    """Linear-Gaussian data of rank r have r active axes; a third of the default schedule."""
     run = make_run(vectors(2000, rank, 20), latent=10, epochs=100)
     run.fit(lambda record: None)
     run.final_codes()
