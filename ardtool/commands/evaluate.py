@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..latent.pruning import full_codes
 from ..latent.student_t import kl_to_student_t
 from ..metrics.reconstruction import elbo, mean_and_stderr, squared_error
 from ..networks.build import NetworkAutoencoder
-from ..storage.atomic import write_json
+from ..storage.atomic import finite, write_json
 from ..storage.model_file import SavedModel
 from .opening import ModelLike, choose_device, codes_for, encode_all, open_model, scaled_for, unscaled_for
 from .relevance import active_axes_of
@@ -74,13 +73,9 @@ class EvaluateResult:
             "model_sha256": self.model_sha256,
             "data": self.data,
             "data_sha256": self.data_sha256,
-            "metrics": {name: {key: _finite(entry) for key, entry in asdict(value).items()} for name, value in self.metrics.items()},
+            "metrics": {name: finite(asdict(value)) for name, value in self.metrics.items()},
             **({} if self.note is None else {"note": self.note}),
         }
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def evaluate(

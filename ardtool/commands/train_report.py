@@ -28,10 +28,10 @@ def write_report(result: TrainResult, device: str = "auto") -> list[Path]:
     files = [folder.path / name for name in ("scree.png", "history.png", "traversal.png")]
     save_figure(scree_figure(scores.axes, scores.threshold, scores.active, scores.active_interval, title), files[0])
     save_figure(history_figure(_history(folder.history), f"{result.epochs} epochs"), files[1])
-    traverse(folder.model, out=files[2], axes="all", device=device)
+    traverse(model, out=files[2], axes="all", device=device)
     if len(model.autoencoder.input_shape) == 3 and scores.active:
         files.append(folder.path / "samples.png")
-        sample(folder.model, out=files[3], device=device)
+        sample(model, out=files[3], device=device)
     return files
 
 
