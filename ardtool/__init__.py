@@ -17,8 +17,10 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder, ModulePair, Posterior
+    from .commands.convert import convert
     from .commands.encode import decode, encode
     from .commands.evaluate import evaluate
+    from .commands.inspect import inspect
     from .commands.prune import prune
     from .commands.relevance import relevance
     from .commands.sample import sample
@@ -39,9 +41,11 @@ _HOMES = {
     "Posterior": "autoencoder",
     "PrunedAutoencoder": "latent.pruning",
     "TrainConfig": "training.config",
+    "convert": "commands.convert",
     "decode": "commands.encode",
     "encode": "commands.encode",
     "evaluate": "commands.evaluate",
+    "inspect": "commands.inspect",
     "load_model": "storage.model_file",
     "open_data": "data.catalogue",
     "prune": "commands.prune",
@@ -60,9 +64,11 @@ __all__ = [
     "PrunedAutoencoder",
     "TrainConfig",
     "__version__",
+    "convert",
     "decode",
     "encode",
     "evaluate",
+    "inspect",
     "load_model",
     "open_data",
     "prune",

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from ardtool.cli.main import app
+from ardtool.cli.options import SHARED
 
 ROOT = Path(__file__).parents[1]
 INTRODUCTION = """# Commands
@@ -28,11 +29,24 @@ def commands_page() -> str:
     group: Any = typer.main.get_command(app)
     sections = [INTRODUCTION]
     for name, command in group.commands.items():
-        arguments = "".join(f" [{each.name.upper()}]" for each in command.params if each.param_type_name == "argument")
+        names = [(each.name.upper(), each.required) for each in command.params if each.param_type_name == "argument"]
+        arguments = "".join(f" {word}" if required else f" [{word}]" for word, required in names)
         sections.append(f"## ardtool {name}{arguments}\n\n{(command.help or '').strip()}\n")
-        rows = [option_row(each) for each in command.params if each.param_type_name == "option" and each.name != "help"]
-        sections.append("\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n")
+        sections += option_tables([each for each in command.params if each.param_type_name == "option" and each.name != "help"])
     return "\n".join(sections)
+
+
+def option_tables(options: list[Any]) -> list[str]:
+    """One table for each panel that --help shows: a command's own options first, shared ones last."""
+    panels: dict[str, list[str]] = {"": []}
+    for each in options:
+        panels.setdefault(each.rich_help_panel or "", []).append(option_row(each))
+    panels[SHARED] = panels.pop(SHARED, [])
+    return [
+        "\n".join([*([f"{title}:", ""] if title else []), "| option | meaning |", "|---|---|", *rows]) + "\n"
+        for title, rows in panels.items()
+        if rows
+    ]
 
 
 def option_row(option: Any) -> str:
@@ -40,7 +54,7 @@ def option_row(option: Any) -> str:
     metavar = "" if option.is_flag or not option.metavar else f" {option.metavar}"
     help_text = " ".join((option.help or "").split()).replace("\\[", "[")
     told = "[default:" in help_text or option.is_flag or option.default is None or callable(option.default)
-    default = "" if told else f" [default: {option.default}]"
+    default = " [required]" if option.required else "" if told else f" [default: {option.default}]"
     cells = (cell.replace("|", "\\|") for cell in (names + metavar, help_text + default))
     return f"| {' | '.join(cells)} |"
 

@@ -17,13 +17,13 @@ LAYERS = [
     {"latent"},
     {"networks"},
     {"objectives", "metrics"},
-    {"data", "storage", "registry", "report"},
+    {"data", "storage", "registry", "report", "export"},
     {"training"},
-    {"commands"},
+    {"commands", "testing"},
     {"cli"},
 ]
 # within a layer only these may see each other
-ALLOWED_WITHIN = {("storage", "data"), ("report", "storage")}
+ALLOWED_WITHIN = {("storage", "data"), ("storage", "registry"), ("report", "storage"), ("export", "storage")}
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 

@@ -77,7 +77,8 @@ def test_none_matches_and_unknown_names(install):
     install(Entry("a", spec("a", ".a")))
     with pytest.raises(PluginError, match=r"No plugin reads m\.x\.") as caught:
         find_plugin(Path("m.x"))
-    assert "pip install ardtool-example" in caught.value.hint
+    assert "`ardtool inspect m.x` says what it is" in caught.value.hint
+    assert "ardtool-example for PCA models in .npz files" in caught.value.hint
     with pytest.raises(PluginError, match="There is no plugin 'zz'"):
         find_plugin(Path("m.x"), "zz")
 

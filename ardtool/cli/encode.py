@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import SHARED, DataRoot, Device, ForceNoEffect, Json, Model, Plugin, Quiet, Seed
+from .options import SHARED, DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, Trust
 
 __all__ = ["decode", "encode"]
 
@@ -20,6 +20,7 @@ def encode(
     ),
     axes: Annotated[Literal["all", "active"], typer.Option(metavar="all|active", help="All axes, or the active ones alone.")] = "all",
     split: Annotated[Literal["train", "test"], typer.Option(metavar="train|test", help="Which part of a named data set.")] = "test",
+    granularity: Granularity = "channel",
     data_root: DataRoot = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -27,6 +28,7 @@ def encode(
     quiet: Quiet = False,
     force: ForceNoEffect = False,
     plugin: Plugin = None,
+    trust: Trust = False,
 ) -> None:
     """Write the codes of data, all axes or the active ones."""
     from ..commands.encode import encode as write_codes
@@ -35,7 +37,17 @@ def encode(
     output = Output(as_json, quiet)
     with output.status("encoding"):
         result = write_codes(
-            model, data=data, out=out, axes=axes, split=split, seed=seed, device=device, plugin=plugin, data_root=data_root
+            model,
+            data=data,
+            out=out,
+            axes=axes,
+            split=split,
+            granularity=granularity,
+            seed=seed,
+            device=device,
+            plugin=plugin,
+            trust=trust,
+            data_root=data_root,
         )
     output.result(result, lambda: output.wrote_files(result))
 
@@ -52,14 +64,15 @@ def decode(
     quiet: Quiet = False,
     force: ForceNoEffect = False,
     plugin: Plugin = None,
+    trust: Trust = False,
 ) -> None:
     """Turn codes back into data; axes that the file lacks are held at their mean."""
     from ..commands.encode import decode as write_data
     from .rendering import Output
 
     output = Output(as_json, quiet)
-    if model is not None and codes.suffix == ".safetensors":  # the order of every other command
+    if model is not None and codes.suffix.lower() not in (".npz", ".npy", ".csv"):  # the order of every other command
         model, codes = codes, model
     with output.status("decoding"):
-        result = write_data(model, codes=codes, out=out, device=device, plugin=plugin)
+        result = write_data(model, codes=codes, out=out, device=device, plugin=plugin, trust=trust)
     output.result(result, lambda: output.wrote_files(result))

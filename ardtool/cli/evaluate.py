@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DataRoot, Device, ForceNoEffect, Json, Model, Plugin, Quiet, Seed
+from .options import DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, Trust
 
 __all__ = ["evaluate"]
 
@@ -15,7 +15,9 @@ __all__ = ["evaluate"]
 def evaluate(
     data: Annotated[str, typer.Option(metavar="NAME|PATH", help="Data to measure on; of a named set its test part.")],
     model: Model = None,
-    metrics: Annotated[str, typer.Option(metavar="mse,elbo", help="Which metrics.")] = "mse,elbo",
+    metrics: Annotated[
+        str | None, typer.Option(metavar="mse,elbo", help="Which metrics. \\[default: all that the model has]", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -24,6 +26,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    granularity: Granularity = "channel",
     data_root: DataRoot = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -31,6 +34,7 @@ def evaluate(
     quiet: Quiet = False,
     force: ForceNoEffect = False,
     plugin: Plugin = None,
+    trust: Trust = False,
 ) -> None:
     """Measure how well the model reconstructs data, with all axes and with the active ones alone."""
     from ..commands.evaluate import evaluate as measure
@@ -42,11 +46,13 @@ def evaluate(
         result = measure(
             model,
             data=data,
-            metrics=[name.strip() for name in metrics.split(",") if name.strip()],
+            metrics=None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()],
             out=out,
+            granularity=granularity,
             seed=seed,
             device=device,
             plugin=plugin,
+            trust=trust,
             data_root=data_root,
         )
     output.result(result, lambda: show_metrics(output, result))

@@ -12,8 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ArdtoolError
 from ..version import __version__
+from .convert import convert
 from .encode import decode, encode
 from .evaluate import evaluate
+from .inspect import inspect
 from .listing import data, plugins
 from .options import SHARED
 from .prune import prune
@@ -102,6 +104,7 @@ app = typer.Typer(
 for _panel, _commands in (
     (MAIN, (train, relevance, prune, sample, traverse, evaluate)),
     (MODELS, (encode, decode)),
+    ("Foreign files", (inspect, convert)),
     (MORE, (data, plugins)),
 ):
     for _command in _commands:

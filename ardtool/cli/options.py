@@ -20,6 +20,7 @@ __all__ = [
     "Device",
     "Force",
     "ForceNoEffect",
+    "Granularity",
     "Json",
     "Latents",
     "Model",
@@ -27,8 +28,10 @@ __all__ = [
     "Quiet",
     "Seed",
     "Threshold",
+    "Trust",
     "axis_list",
     "setting",
+    "share",
 ]
 
 OFF = ("target_mse",)  # settings whose None means "not used"
@@ -59,6 +62,11 @@ ForceNoEffect = Annotated[
 ]
 Plugin = Annotated[
     str | None, typer.Option(metavar="PLUGIN", help="Name or .py file of the plugin that reads a foreign model.", rich_help_panel=SHARED)
+]
+Trust = Annotated[bool, typer.Option("--trust", metavar="", help="Load models whose loading can run foreign code.", rich_help_panel=SHARED)]
+Granularity = Annotated[
+    Literal["channel", "element"],
+    typer.Option(metavar="NAME", help="The axes of latent maps: their channels, or each element.", rich_help_panel=SHARED),
 ]
 DataRoot = Annotated[
     Path | None,
@@ -93,6 +101,14 @@ def _kind(hint: Any) -> tuple[str, list[str]]:
         elif part is not type(None):
             kind = {str: "TEXT", int: "INT", float: "FLOAT"}[part]
     return kind, choices
+
+
+def share(text: str, option: str) -> float:
+    """A share from "2%" or "0.02"."""
+    try:
+        return float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no share such as 2% or 0.02.", param_hint=f"'{option}'") from None
 
 
 def axis_list(text: str) -> list[int]:

@@ -7,7 +7,23 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Json, Latents, Model, Plugin, Quiet, Seed, Threshold
+from .options import (
+    AssumePrior,
+    Data,
+    DataRoot,
+    Device,
+    ForceNoEffect,
+    Granularity,
+    Json,
+    Latents,
+    Model,
+    Plugin,
+    Quiet,
+    Seed,
+    Threshold,
+    Trust,
+    share,
+)
 
 __all__ = ["relevance"]
 
@@ -18,6 +34,12 @@ def relevance(
         int | None,
         typer.Option(
             metavar="INT", help="Codes at which the decoder is differentiated; 100, or all where there are fewer.", show_default=False
+        ),
+    ] = None,
+    tolerance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2%", help="Draw codes until the standard error of every relevant axis' weight is below this share.", show_default=False
         ),
     ] = None,
     threshold: Threshold = 0.99,
@@ -35,6 +57,11 @@ def relevance(
         Literal["axes", "principal"],
         typer.Option(metavar="NAME", help="Count axes, or principal directions: the honest count where axes are rotated."),
     ] = "axes",
+    granularity: Granularity = "channel",
+    max_memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Stay below this much memory, e.g. 2GiB: of the process, or of the GPU.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares of all axes to this .png, .svg or .pdf.")] = None,
     data: Data = None,
@@ -47,6 +74,7 @@ def relevance(
     quiet: Quiet = False,
     force: ForceNoEffect = False,
     plugin: Plugin = None,
+    trust: Trust = False,
 ) -> None:
     """Score every latent axis, and find the ones that matter."""
     from ..commands.relevance import relevance as score
@@ -58,16 +86,20 @@ def relevance(
         result = score(
             model,
             samples=samples,
+            tolerance=None if tolerance is None else share(tolerance, "--tolerance"),
             threshold=threshold,
             convention=convention,
             estimator=estimator,
             basis=basis,
+            granularity=granularity,
             data=data,
             latents=latents,
             assume_prior=assume_prior,
+            max_memory=max_memory,
             seed=seed,
             device=device,
             plugin=plugin,
+            trust=trust,
             data_root=data_root,
         )
     files = []
@@ -83,4 +115,6 @@ def relevance(
         save_figure(scree_figure(result.axes, result.threshold, result.active, result.active_interval, title), plot)
         files.append(plot)
     output.result(result, lambda: show_relevance(output, result))
+    for text in result.warnings:
+        output.warn(text)
     output.wrote(files)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Json, Latents, Model, Plugin, Quiet, Seed
+from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Granularity, Json, Latents, Model, Plugin, Quiet, Seed, Trust
 
 __all__ = ["sample"]
 
@@ -24,10 +24,10 @@ def sample(
     ] = None,
     n: Annotated[int, typer.Option("-n", metavar="N", help="How many samples.")] = 64,
     sampler: Annotated[
-        Literal["paper", "centred", "full-gaussian", "gmm"] | None,
+        Literal["prior", "paper", "centred", "full-gaussian", "gmm"] | None,
         typer.Option(
             metavar="NAME",
-            help="How codes are drawn: paper, centred, full-gaussian or gmm. \\[default: paper for learned priors, else full-gaussian]",
+            help="How codes are drawn: prior, paper, centred, full-gaussian or gmm. \\[default: the way of the method]",
             show_default=False,
         ),
     ] = None,
@@ -35,6 +35,7 @@ def sample(
     data: Data = None,
     latents: Latents = None,
     assume_prior: AssumePrior = False,
+    granularity: Granularity = "channel",
     data_root: DataRoot = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -42,6 +43,7 @@ def sample(
     quiet: Quiet = False,
     force: ForceNoEffect = False,
     plugin: Plugin = None,
+    trust: Trust = False,
 ) -> None:
     """Draw new data from the model."""
     from ..commands.opening import choose_device, open_model
@@ -50,7 +52,7 @@ def sample(
 
     output = Output(as_json, quiet)
     with output.status("sampling"):
-        opened = open_model(model, choose_device(device), plugin)
+        opened = open_model(model, choose_device(device), plugin, trust=trust, granularity=granularity)
         default = Path("samples.png" if len(opened.autoencoder.input_shape) == 3 else "samples.npz")
         result = draw(
             opened,

@@ -30,10 +30,10 @@ def show_relevance(output: Output, result: RelevanceResult) -> None:
     output.line(headline(result))
     sources = {"model": "the model file", "data": "the data given", "latents": "the codes given", "prior": "an assumed N(0, I)"}
     kinds = {"second_moment": "prior variance σ̂²", "centred": "variance of the codes"}
-    details = (
-        f"{result.method} · {kinds.get(result.variance_kind, result.variance_kind)} × squared Jacobian at "
-        f"{result.estimator['samples']} codes from {sources.get(result.codes_from, result.codes_from)} · convention: {result.convention}"
-    )
+    variance = kinds.get(result.variance_kind, result.variance_kind)
+    product = "total effects (Sobol)" if result.estimator["name"] == "sobol" else f"{variance} × squared Jacobian"
+    source = sources.get(result.codes_from, result.codes_from)
+    details = f"{result.method} · {product} at {result.estimator['samples']} codes from {source} · convention: {result.convention}"
     output.line(Text(details, "dim"))
     measured = result.estimator.get("reason", result.estimator["name"])
     output.line(Text(f"estimator: {measured}", "dim"))
@@ -54,7 +54,9 @@ def headline(result: RelevanceResult) -> Text:
 
 def things_of(result: RelevanceResult) -> str:
     """What was counted."""
-    return "latent axes" if result.basis == "axes" else "principal directions"
+    if result.basis != "axes":
+        return "principal directions"
+    return {"channel": "latent channels", "element": "latent elements"}.get(result.granularity or "", "latent axes")
 
 
 def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
@@ -77,7 +79,7 @@ def show_axes(output: Output, result: RelevanceResult, *, full: bool) -> None:
     ranked = roomy or not pruned
     if ranked:
         table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("axis" if result.basis == "axes" else "direction", justify="right", no_wrap=True)
+    table.add_column((result.granularity or "axis") if result.basis == "axes" else "direction", justify="right", no_wrap=True)
     if pruned:
         table.add_column("was", justify="right", no_wrap=True)
     if not full:

@@ -31,6 +31,10 @@ def train(
     ] = None,
     latent: Annotated[int | None, setting("latent", panel=MODEL)] = None,
     method: Annotated[str | None, setting("method", panel=MODEL)] = None,
+    list_methods: Annotated[
+        bool,
+        typer.Option("--list-methods", metavar="", help="List all methods and their options.", rich_help_panel=MODEL),
+    ] = False,
     arch: Annotated[str | None, setting("arch", panel=MODEL)] = None,
     beta: Annotated[str | None, setting("beta", panel=MODEL)] = None,
     target_mse: Annotated[float | None, setting("target_mse", panel=MODEL)] = None,
@@ -47,7 +51,12 @@ def train(
     ] = None,
     assigned: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as lr_patience=0; repeatable.", rich_help_panel=RUN),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any other setting, such as rae.variant=gp; repeatable.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -97,6 +106,10 @@ def train(
     from .rendering import Output
 
     output = Output(as_json, quiet)
+    if list_methods:
+        from .methods import show_methods
+
+        return show_methods(output)
     if out == Path():
         raise typer.BadParameter("an empty path", param_hint="'--out'")
     extra = assignments(assigned or [])
@@ -149,6 +162,9 @@ def _show(output: Output, result: TrainResult) -> None:
     output.line(headline(result.relevance))
     if result.known_factors is not None:
         output.line(Text(f"the data have {result.known_factors} known factors", "dim"))
+    if result.own_count is not None:
+        missed = f"; its target was missed: {result.own_count['reason']}" if result.own_count["constraint_met"] is False else ""
+        output.line(Text(f"the method's own count: {len(result.own_count['axes'])} {result.own_count['notion']}{missed}", "dim"))
     output.line()
     show_axes(output, result.relevance, full=False)
     output.line()

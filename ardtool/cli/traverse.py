@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Json, Latents, Model, Plugin, Quiet, Seed, axis_list
+from .options import (
+    AssumePrior,
+    Data,
+    DataRoot,
+    Device,
+    ForceNoEffect,
+    Granularity,
+    Json,
+    Latents,
+    Model,
+    Plugin,
+    Quiet,
+    Seed,
+    Trust,
+    axis_list,
+)
 
 __all__ = ["traverse"]
 
@@ -26,6 +41,7 @@ def traverse(
     data: Data = None,
     latents: Latents = None,
     assume_prior: AssumePrior = False,
+    granularity: Granularity = "channel",
     data_root: DataRoot = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -33,6 +49,7 @@ def traverse(
     quiet: Quiet = False,
     force: ForceNoEffect = False,
     plugin: Plugin = None,
+    trust: Trust = False,
 ) -> None:
     """Draw what each axis does: one axis a row, moved while the others stand still."""
     chosen = "relevant" if axes == "relevant" else "all" if axes == "all" else axis_list(axes)
@@ -52,9 +69,11 @@ def traverse(
             data=data,
             latents=latents,
             assume_prior=assume_prior,
+            granularity=granularity,
             seed=seed,
             device=device,
             plugin=plugin,
+            trust=trust,
             data_root=data_root,
         )
     output.result(result, lambda: output.wrote_files(result))

@@ -1,10 +1,11 @@
 """Reading codes from files: what `encode` writes, or arrays of the user's own, for `decode` and `--latents`.
 
-    .npz    mean (also codes, z or arr_0) with shape (N, K), optionally log_variance (N, K) and axes (K,)
+    .npz    mean (also codes, z or arr_0) with shape (N, K), optionally log_variance (N, K), axes (K,) and context (N, ...)
     .npy    means with shape (N, K)
     .csv    a header such as axis_3,axis_7, then one code a line
 
-K axes of the model's L; without `axes`, K must be L.
+K axes of the model; without `axes`, all of them. Latent maps have shape (N, K, H, W), K of them the model's channels; or they are flat,
+(N, L), with `axes` counting elements.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..autoencoder import Posterior
 from ..errors import DataError
+from ..latent.axes import LatentAxes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,42 +32,46 @@ FORMATS = ".npz, .npy or .csv"
 
 @dataclass(frozen=True)
 class StoredCodes:
-    """Codes of a file.
+    """Codes of a file, flat.
 
     Attributes:
         path: the file.
         mean: posterior means with shape (N, K), float32, N ≥ 1.
         log_variance: log variances with shape (N, K), or None.
-        axes: the K different axes they belong to, each from 0 to latent_dim - 1.
+        axes: the axes that the file names: channels of maps, else elements.
+        elements: the K different elements of the code that the columns of `mean` are.
         latent_dim: L of the model.
+        context: what the decoder needs beside codes, first dimension N, or None.
     """
 
     path: Path
     mean: Tensor
     log_variance: Tensor | None
     axes: list[int]
+    elements: list[int]
     latent_dim: int
+    context: Tensor | None = None
 
     def posterior(self) -> Posterior:
-        """The codes on all L axes in the model's order, to measure variances by.
+        """The codes on all L elements in the model's order, to measure variances by.
 
         Raises:
             DataError: some axes are missing, or there is only one code.
         """
-        if len(self.axes) < self.latent_dim:
+        if len(self.elements) < self.latent_dim:
             axes = ", ".join(map(str, self.axes))
             raise DataError(
-                f"--latents {self.path} holds {len(self.axes)} of the model's {self.latent_dim} axes ({axes}); all are needed.",
+                f"--latents {self.path} holds {len(self.elements)} of the model's {self.latent_dim} axes ({axes}); all are needed.",
                 "Encode with --axes all.",
             )
         if len(self.mean) < 2:
             raise DataError(f"--latents {self.path} holds 1 code; at least 2 are needed to measure variances.", "Encode more samples.")
-        order = [self.axes.index(axis) for axis in range(self.latent_dim)]
-        return Posterior(self.mean, self.log_variance).axes(order)
+        order = torch.tensor(self.elements).argsort().tolist()
+        return Posterior(self.mean, self.log_variance, self.context).axes(order)
 
 
-def read_codes(path: str | Path, latent_dim: int) -> StoredCodes:
-    """The codes of a file, checked against a model of L = `latent_dim` axes.
+def read_codes(path: str | Path, latent: LatentAxes) -> StoredCodes:
+    """The codes of a file, checked against a model's axes.
 
     Raises:
         DataError: the file is missing, cannot be read, or does not hold finite codes of these axes.
@@ -78,10 +84,13 @@ def read_codes(path: str | Path, latent_dim: int) -> StoredCodes:
     if mean is None:
         raise DataError(f"{path} holds no array `mean`; found {', '.join(arrays) or 'nothing'}.", "Make the file with `ardtool encode`.")
     _check_numbers(path, "codes", mean)
+    as_maps = mean.ndim > 2 and mean.shape[2:] == latent.shape[1:]
+    total = latent.shape[0] if as_maps else latent.elements
     found = "×".join(map(str, mean.shape)) or "a single number"
-    axes = _axes(path, arrays["axes"], latent_dim) if "axes" in arrays else list(range(latent_dim))
-    if mean.ndim != 2 or len(mean) == 0 or ("axes" not in arrays and mean.shape[1] != latent_dim):
-        raise DataError(f"{path} holds codes of {found}; the model has {latent_dim} axes.", "Encode with the same model.")
+    axes = _axes(path, arrays["axes"], total) if "axes" in arrays else list(range(total))
+    if (mean.ndim != 2 and not as_maps) or len(mean) == 0 or ("axes" not in arrays and mean.shape[1] != total):
+        has = f"{latent.elements} axes" if len(latent.shape) == 1 else f"codes of {'×'.join(map(str, latent.shape))}"
+        raise DataError(f"{path} holds codes of {found}; the model has {has}.", "Encode with the same model.")
     if mean.shape[1] != len(axes):
         raise DataError(f"{path} holds codes of {found}, but names {len(axes)} axes.", "Make the file with `ardtool encode`.")
     log_variance = arrays.get("log_variance")
@@ -90,7 +99,20 @@ def read_codes(path: str | Path, latent_dim: int) -> StoredCodes:
         if log_variance.shape != mean.shape:
             other = "×".join(map(str, log_variance.shape)) or "a single number"
             raise DataError(f"{path} holds codes of {found}, but log variances of {other}.", "Give both the same shape.")
-    return StoredCodes(path, _tensor(mean), None if log_variance is None else _tensor(log_variance), axes, latent_dim)
+    elements = LatentAxes(latent.shape, "channel").elements_of(axes) if as_maps else axes
+    spread = None if log_variance is None else _tensor(log_variance).flatten(1)
+    return StoredCodes(path, _tensor(mean).flatten(1), spread, axes, elements, latent.elements, _context(path, arrays, len(mean)))
+
+
+def _context(path: Path, arrays: dict[str, np.ndarray], rows: int) -> Tensor | None:
+    """The decoder's context that `encode` stored beside the codes."""
+    if "context" not in arrays:
+        return None
+    context = arrays["context"]
+    _check_numbers(path, "contexts", context)
+    if context.ndim == 0 or len(context) != rows:
+        raise DataError(f"{path} holds {rows} codes and a context of another length.", "Make the file with `ardtool encode`.")
+    return torch.from_numpy(context)
 
 
 def _read_numpy(path: Path) -> dict[str, np.ndarray]:
@@ -102,7 +124,7 @@ def _read_numpy(path: Path) -> dict[str, np.ndarray]:
         if isinstance(file, np.ndarray):
             return {"mean": file}
         with file as archive:
-            return {name: archive[name] for name in archive.files if name in (*KEYS, "log_variance", "axes")}
+            return {name: archive[name] for name in archive.files if name in (*KEYS, "log_variance", "axes", "context")}
     except Exception as error:  # damaged bytes make readers raise nearly anything
         if "pickle" in str(error):
             raise DataError(

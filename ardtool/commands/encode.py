@@ -8,11 +8,13 @@ from typing import Any, Literal
 import torch
 
 from ..errors import ConfigError, DataError
+from ..latent.axes import Granularity
 from ..latent.pruning import full_codes
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
 from ..storage.model_file import SavedModel
 from .codes_file import StoredCodes, read_codes
-from .opening import ModelLike, choose_device, codes_for, data_for, encode_all, open_model
+from .inputs import data_for
+from .opening import ModelLike, choose_device, codes_for, encode_all, open_model
 from .relevance import active_axes_of
 from .sample import ARRAYS, PICTURES, FilesResult, decode_in_units, in_users_range, pixel_range
 
@@ -26,15 +28,18 @@ def encode(
     out: str | Path,
     axes: Literal["all", "active"] = "all",
     split: str = "test",
+    granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
     plugin: str | None = None,
+    trust: bool = False,
     data_root: Path | None = None,
 ) -> FilesResult:
     """Write the codes of data: posterior means and log variances (.npz, with the indices of the axes), or means alone (.npy, .csv).
 
     Arguments:
         axes: all axes, or the active ones alone in ascending order.
+        granularity: whether the axes of a latent map are its channels, written as maps (.npz, .npy), or its elements.
     """
     path = Path(out)
     suffix = path.suffix.lower()
@@ -43,20 +48,26 @@ def encode(
     if axes not in ("all", "active"):
         raise ConfigError(f"--axes is '{axes}'; --axes must be all or active.", "active keeps the relevant axes alone.")
     chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin)
+    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     data_set = data_for(opened, data, data_root, split)
     posterior = encode_all(opened.autoencoder, data_set, chosen)
-    latent_dim = posterior.mean.shape[1]
-    kept = list(range(latent_dim))
+    latent = opened.latent_axes
+    kept = list(range(latent.count))
     if axes == "active":
         codes = opened.codes or codes_for(opened, data=data_set, seed=seed, device=chosen)
         kept = sorted(active_axes_of(opened, codes, chosen)[0])
-    mean = posterior.mean[:, kept].numpy()
+    chosen_codes = posterior.axes(latent.elements_of(kept))
+    shape = (-1, *latent.keeping(kept).shape)
+    mean = chosen_codes.mean.reshape(shape).numpy()
     if suffix == ".npz":
-        spread = {} if posterior.log_variance is None else {"log_variance": posterior.log_variance[:, kept].numpy()}
-        save_array(path, columns=None, mean=mean, axes=torch.tensor(kept).numpy(), **spread)
+        more = {"log_variance": chosen_codes.log_variance, "context": chosen_codes.context}
+        arrays = {name: value.numpy() for name, value in more.items() if value is not None}
+        if "log_variance" in arrays:
+            arrays["log_variance"] = arrays["log_variance"].reshape(mean.shape)
+        save_array(path, columns=None, mean=mean, axes=torch.tensor(kept).numpy(), **arrays)
     elif suffix == ".csv":
-        save_array(path, columns=[f"axis_{axis}" for axis in kept], mean=mean)
+        elements = latent.elements_of(kept)
+        save_array(path, columns=[f"axis_{element}" for element in elements], mean=mean.reshape(len(mean), -1))
     else:
         save_array(path, mean=mean)
     return FilesResult("ardtool.encode/1", [str(path)], list(mean.shape), kept, seed)
@@ -69,6 +80,7 @@ def decode(
     out: str | Path,
     device: str = "auto",
     plugin: str | None = None,
+    trust: bool = False,
 ) -> FilesResult:
     """Decode codes from a file that `encode` wrote, or an array with shape (N, L); axes that the file lacks are held at their mean.
 
@@ -78,15 +90,15 @@ def decode(
     """
     path = Path(out)
     chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin)
+    opened = open_model(model, chosen, plugin, trust=trust)
     as_picture = path.suffix.lower() in PICTURES and len(opened.autoencoder.input_shape) == 3
     if not as_picture and path.suffix.lower() not in ARRAYS:
         raise ConfigError(f"--out is {path}; expected .npz or .npy, or a picture for images.", "Use --out decoded.npz.")
-    stored = read_codes(codes, opened.autoencoder.latent_shape[0])
+    stored = read_codes(codes, opened.latent_axes)
     z = stored.mean
-    if stored.axes != list(range(stored.latent_dim)):
-        z = full_codes(z, stored.axes, _mean_code(opened, stored))
-    values = decode_in_units(opened, z, chosen)
+    if stored.elements != list(range(stored.latent_dim)):
+        z = full_codes(z, stored.elements, _mean_code(opened, stored))
+    values = decode_in_units(opened, z, chosen, stored.context)
     if as_picture:
         save_picture(image_grid(to_uint8(values, pixel_range(opened))), path)
     else:
@@ -102,9 +114,9 @@ def _mean_code(model: SavedModel, stored: StoredCodes) -> torch.Tensor:
     """
     if model.codes is not None:
         return model.codes.statistics.mean
-    if len(stored.axes) < stored.latent_dim:
+    if len(stored.elements) < stored.latent_dim:
         raise DataError(
-            f"{stored.path} holds {len(stored.axes)} of {stored.latent_dim} axes, and this model carries no mean code for the others.",
+            f"{stored.path} holds {len(stored.elements)} of {stored.latent_dim} axes, and this model carries no mean code for the others.",
             "Encode with --axes all.",
         )
     return torch.zeros(stored.latent_dim)

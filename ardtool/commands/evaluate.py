@@ -14,6 +14,7 @@ from torch import Tensor
 from ..autoencoder import Autoencoder, Posterior
 from ..data.dataset import DataSet
 from ..errors import ConfigError
+from ..latent.axes import Granularity
 from ..latent.codes import LatentCodes
 from ..latent.gaussian import kl_to_gaussian
 from ..latent.jacobian import inference_mode
@@ -23,14 +24,15 @@ from ..metrics.reconstruction import elbo, mean_and_stderr, squared_error
 from ..networks.build import NetworkAutoencoder
 from ..storage.atomic import finite, write_json
 from ..storage.model_file import SavedModel
-from .opening import ModelLike, choose_device, codes_for, encode_all, open_model, scaled_for, unscaled_for
+from .inputs import scaled_for, unscaled_for
+from .memory import decoding_rows
+from .opening import ModelLike, choose_device, codes_for, encode_all, open_model
 from .relevance import active_axes_of
 
 __all__ = ["METRICS", "EvaluateResult", "MetricValue", "evaluate"]
 
 SCHEMA = "ardtool.metrics/1"
 METRICS = ("mse", "elbo")
-BATCH = 500
 TRAINING_DATA = "These are the data that the model was trained on; new data tell more about how well it reconstructs."
 
 
@@ -82,11 +84,13 @@ def evaluate(
     model: ModelLike = None,
     *,
     data: Any,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     out: str | Path | None = None,
+    granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
     plugin: str | None = None,
+    trust: bool = False,
     data_root: Path | None = None,
 ) -> EvaluateResult:
     """Measure a model on data.
@@ -98,13 +102,14 @@ def evaluate(
     standardised first: in the user's own units the density differs by the sum of the logarithms of all standard deviations.
 
     Arguments:
+        metrics: some of `METRICS`; None for all that the model has: without a known likelihood there is no `elbo`.
         out: where the numbers go as JSON; None for metrics.json beside model.safetensors, NAME.metrics.json beside another NAME.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
+    unknown = [name for name in metrics or () if name not in METRICS]
+    if unknown or (metrics is not None and not metrics):
         raise ConfigError(f"Unknown metric '{unknown[0] if unknown else ''}'.", f"Known are {', '.join(METRICS)}.")
     chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin)
+    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     unscaled = unscaled_for(opened, data, data_root)
     data_set = scaled_for(opened, unscaled)
     codes = opened.codes
@@ -112,9 +117,10 @@ def evaluate(
         codes = codes_for(opened, data=data_set, seed=seed, device=chosen)
     posterior = encode_all(opened.autoencoder, data_set, chosen)
     values: dict[str, MetricValue] = {}
-    if "mse" in metrics:
+    wanted = metrics if metrics is not None else METRICS if _has_elbo(opened, codes, posterior) else ("mse",)
+    if "mse" in wanted:
         values |= _mse(opened, data_set, codes, posterior, chosen)
-    if "elbo" in metrics:
+    if "elbo" in wanted:
         values |= _elbo(opened, data_set, codes, posterior, seed, chosen)
     path = _metrics_path(opened.path) if out is None else Path(out)
     result = _result(opened, unscaled, values, path)
@@ -141,7 +147,7 @@ def _mse(model: SavedModel, data: DataSet, codes: LatentCodes | None, posterior:
     unit = _unit(model, data)
     values = {"mse": _metric(_errors(model, data, posterior.mean, posterior, device), "all", unit)}
     if codes is not None:  # a foreign model and a single sample tell no active axes
-        active = sorted(active_axes_of(model, codes, device)[0])
+        active = model.latent_axes.elements_of(sorted(active_axes_of(model, codes, device)[0]))
         held = full_codes(posterior.mean[:, active], active, codes.statistics.mean)
         values["mse_active"] = _metric(_errors(model, data, held, posterior, device), "active", unit)
     return values
@@ -163,19 +169,31 @@ def _errors(model: SavedModel, data: DataSet, z: Tensor, posterior: Posterior, d
     """Mean squared error per output of each sample with shape (N,)."""
     parts = []
     with inference_mode(model.autoencoder):
-        for index in torch.arange(len(data)).split(BATCH):
+        for index in _parts(model.autoencoder, z, posterior, device):
             context = None if posterior.context is None else posterior.context[index].to(device)
             parts.append(squared_error(model.autoencoder.decode(z[index].to(device), context), data.batch(index, device)).cpu())
     return torch.cat(parts) / data.values[0].numel()
 
 
+def _parts(model: Autoencoder, z: Tensor, posterior: Posterior, device: torch.device) -> tuple[Tensor, ...]:
+    """Indices of samples, as many at a time as can be decoded in bounded memory."""
+    context = None if posterior.context is None else posterior.context[:1].to(device)
+    return torch.arange(len(z)).split(decoding_rows(model, z[:1].to(device), context))
+
+
+def _has_elbo(model: SavedModel, codes: LatentCodes | None, posterior: Posterior) -> bool:
+    """Whether the model has a posterior variance and a known likelihood."""
+    likelihood = model.metadata.get("likelihood") or {}
+    known = likelihood.get("beta") is not None or likelihood.get("kind") == "bernoulli"
+    return known and codes is not None and posterior.log_variance is not None
+
+
 def _elbo(
     model: SavedModel, data: DataSet, codes: LatentCodes | None, posterior: Posterior, seed: int, device: torch.device
 ) -> dict[str, MetricValue]:
-    likelihood = model.metadata.get("likelihood") or {}
-    known = likelihood.get("beta") is not None or likelihood.get("kind") == "bernoulli"
-    if codes is None or posterior.log_variance is None or not known:
+    if codes is None or posterior.log_variance is None or not _has_elbo(model, codes, posterior):
         raise ConfigError("elbo needs a model with a posterior variance and a known likelihood.", "Use --metrics mse.")
+    likelihood = model.metadata["likelihood"]
     z = posterior.sample(torch.Generator().manual_seed(seed))
     kl = _kl(model, codes, posterior.mean.double(), posterior.log_variance.double())
     network, kind, beta = model.autoencoder, likelihood["kind"], likelihood.get("beta")
@@ -183,7 +201,7 @@ def _elbo(
     decode = _raw(network) if logits else network.decode
     parts = []
     with inference_mode(network):
-        for index in torch.arange(len(data)).split(BATCH):
+        for index in _parts(network, z, posterior, device):
             context = None if posterior.context is None else posterior.context[index].to(device)
             reconstruction = decode(z[index].to(device), context)
             parts.append(elbo(reconstruction, data.batch(index, device), kind, beta, logits=logits).cpu())

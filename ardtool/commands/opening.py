@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..autoencoder import Autoencoder, Posterior
-from ..data.arrays import MapChoice, data_of
-from ..data.catalogue import open_data
+from ..autoencoder import Autoencoder, Posterior, flat_latents
 from ..data.dataset import DataSet
 from ..errors import ConfigError, DataError, ModelFileError
+from ..latent.axes import Granularity, LatentAxes
+from ..latent.chunks import MEMORY_BUDGET
 from ..latent.codes import REFERENCE_ROWS, LatentCodes, encode_batches
 from ..latent.jacobian import inference_mode
 from ..latent.precision import GammaPosterior
-from ..latent.statistics import CodeStatistics
-from ..registry import find_plugin
+from ..latent.statistics import MOST_COVARIANCES, CodeStatistics
+from ..registry import find_plugin, foreign_record, load_foreign, matching_plugins
 from ..storage.header import is_ardtool_file
 from ..storage.model_file import SavedModel, load_model
 from ..storage.run_folder import RunFolder, newest_model
 from .codes_file import read_codes
+from .memory import encoding_rows
 
 __all__ = [
     "ModelLike",
     "choose_device",
     "codes_for",
-    "data_for",
     "encode_all",
     "measured_by",
     "open_model",
-    "saved_pixel_map",
-    "scaled_for",
-    "unscaled_for",
 ]
 
 ModelLike = str | Path | SavedModel | Autoencoder | None
-ENCODING_BATCH = 500
-MOST_CODES = 10_000
+MOST_CODES, MOST_MAPS = 10_000, 1_000  # codes that variances are estimated from: vectors, and maps of more than 1,024 elements
+ROWS_AT_ONCE = 500
 
 
 def choose_device(device: str) -> torch.device:
@@ -62,24 +59,47 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def open_model(model: ModelLike, device: torch.device | str = "cpu", plugin: str | None = None) -> SavedModel:
+def open_model(
+    model: ModelLike,
+    device: torch.device | str = "cpu",
+    plugin: str | None = None,
+    *,
+    trust: bool = False,
+    granularity: Granularity = "channel",
+) -> SavedModel:
     """A model from a file, a run folder, the newest run (None), or an object with `encode` and `decode`; modules are moved to the device.
+
+    Latent maps are flattened: the model opened here has codes (L,), and `latent_axes` says which of their elements form an axis.
+
+    Arguments:
+        plugin: the name or file of the plugin that reads a foreign model; None to ask all.
+        trust: load models whose loading can run foreign code.
+        granularity: whether the axes of a latent map are its channels or its elements.
 
     Raises:
         ModelFileError: there is no such model, or it cannot be read.
-        PluginError: no plugin reads it.
+        PluginError: no plugin reads it, or it is not trusted.
     """
     if model is not None and not isinstance(model, str | Path):
-        return _open_object(model, device)
+        return _with_axes(_open_object(model, device), granularity)
     path = newest_model() if model is None else Path(model)
     if path.is_dir() and RunFolder(path).is_finished:
         path = RunFolder(path).model
-    if plugin is None and (
-        not path.exists() or is_ardtool_file(path) or path.suffix == ".safetensors" or (path.is_dir() and _is_run(path))
-    ):
-        return load_model(path, device)
+    if _is_our_own(path, plugin):
+        return _with_axes(load_model(path, device, plugin=plugin, trust=trust), granularity)
     spec = find_plugin(path, plugin)
-    return SavedModel(spec.load(path, device), None, {"method": "foreign", "plugin": spec.name}, path)
+    loaded = load_foreign(spec, path, device, trust=trust)
+    metadata = {"method": "foreign", "foreign": foreign_record(spec, loaded)}
+    return _with_axes(SavedModel(loaded, None, metadata, path, open_data=spec.open_data), granularity)
+
+
+def _with_axes(model: SavedModel, granularity: Granularity) -> SavedModel:
+    """The model on flat codes. A file of codes with single elements of a map keeps its own granularity."""
+    saved = model.metadata.get("granularity")
+    metadata = model.metadata | {"granularity": saved or granularity}
+    opened = replace(model, autoencoder=flat_latents(model.autoencoder), metadata=metadata)
+    LatentAxes((1,), granularity)  # a wrong word is refused on vectors too
+    return opened
 
 
 def _open_object(model: Any, device: torch.device | str) -> SavedModel:
@@ -95,63 +115,19 @@ def _open_object(model: Any, device: torch.device | str) -> SavedModel:
     return opened
 
 
+def _is_our_own(path: Path, plugin: str | None) -> bool:
+    """Whether ardtool itself reads a path: its own files always, tensors without a description unless a plugin wants them."""
+    if is_ardtool_file(path):
+        return True
+    if plugin is not None:
+        return False
+    if not path.exists() or (path.is_dir() and _is_run(path)):
+        return True
+    return path.suffix == ".safetensors" and not matching_plugins(path)
+
+
 def _is_run(path: Path) -> bool:
     return RunFolder(path).config.exists() or RunFolder(path).is_resumable
-
-
-def data_for(model: SavedModel, data: str | Path | DataSet | Tensor | Any, data_root: Path | None, split: str = "test") -> DataSet:
-    """Data as this model takes them: opened by name or path, sized, and scaled like the data it was trained on.
-
-    Arguments:
-        data: a name, a path, a `DataSet`, or samples with shape (N, *input_shape) in the units of the training data; for models that
-            ardtool did not train, in the model's own range.
-        split: which part of a named data set.
-
-    Raises:
-        DataError: there are no samples, some values are not finite, or the shape does not fit the model.
-    """
-    return scaled_for(model, unscaled_for(model, data, data_root, split))
-
-
-def scaled_for(model: SavedModel, data: DataSet) -> DataSet:
-    """Vectors standardised as the model's training data were; all else as it is."""
-    return data if model.scaling is None else data.standardised(model.scaling)
-
-
-def unscaled_for(model: SavedModel, data: Any, data_root: Path | None, split: str = "test") -> DataSet:
-    """`data_for` before vectors are standardised: with the hash that training recorded, where the data are the same."""
-    shape = tuple(model.autoencoder.input_shape)
-    pixel_map = saved_pixel_map(model)
-    if isinstance(data, str | Path):
-        is_image = len(shape) == 3
-        size = (shape[1], shape[2]) if is_image else "auto"
-        channels = shape[0] if is_image else None
-        data = open_data(
-            str(data), split=split, data_root=data_root, image_size=size, pixel_map=pixel_map, channels=channels, for_training=False
-        )
-    elif not isinstance(data, DataSet):
-        as_pixels = len(shape) == 3 and pixel_map != "guess"
-        data = data_of(data, as_pixels=as_pixels, pixel_map=None if pixel_map == "guess" else pixel_map)
-    elif len(data) == 0 or not all(bool(block.isfinite().all()) for block in data.values.split(1000)):
-        raise DataError(f"'{data.name}' holds no samples, or values that are not finite.", "Remove these samples or fill in their values.")
-    elif pixel_map != "guess":
-        data = data.with_pixel_map(pixel_map)
-    if data.shape != shape:
-        raise DataError(
-            f"'{data.name}' holds samples of {'×'.join(map(str, data.shape)) or 'one number'}; "
-            f"the model takes {'×'.join(map(str, shape))}.",
-            "Give the data that the model was trained on, or data of the same shape.",
-        )
-    return data
-
-
-def saved_pixel_map(model: SavedModel) -> MapChoice:
-    """The map of pixel values that the model was trained with; "guess" where the model does not say."""
-    found = model.metadata.get("data") or {}
-    if "pixel_map" not in found:
-        return "guess"
-    pixel_map = found["pixel_map"]
-    return None if pixel_map is None else (float(pixel_map[0]), float(pixel_map[1]))
 
 
 def measured_by(model: SavedModel, codes: LatentCodes) -> SavedModel:
@@ -167,10 +143,15 @@ def codes_for(
     data: DataSet | None = None,
     latents: str | Path | None = None,
     assume_prior: bool = False,
+    rows: int = REFERENCE_ROWS,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    memory: int = MEMORY_BUDGET,
 ) -> LatentCodes:
     """The codes to analyse a model by: from data, from a file of codes, from N(0, I), or the ones it carries.
+
+    Arguments:
+        rows: how many reference codes to keep, where there are so many; a model's own are as many as its file holds.
 
     Raises:
         ConfigError: more than one source is given.
@@ -180,18 +161,20 @@ def codes_for(
     if sum((data is not None, latents is not None, assume_prior)) > 1:
         raise ConfigError("--data, --latents and --assume-prior each say where codes come from.", "Give one of them.")
     generator = torch.Generator().manual_seed(seed)
+    latent_dim = model.autoencoder.latent_shape[0]
     if data is not None:
         if len(data) < 2:
             raise DataError(f"'{data.name}' holds 1 sample; at least 2 are needed to measure variances.", "Give more samples.")
-        chosen = torch.randperm(len(data), generator=generator)[:MOST_CODES]
-        return _summarise(model, encode_all(model.autoencoder, data, device, chosen), "data", generator)
+        most = max(MOST_CODES if latent_dim <= MOST_COVARIANCES else MOST_MAPS, rows)
+        chosen = torch.randperm(len(data), generator=generator)[:most]
+        return _summarise(model, encode_all(model.autoencoder, data, device, chosen, memory=memory), "data", rows, generator)
     if latents is not None:
-        return _summarise(model, read_codes(latents, model.autoencoder.latent_shape[0]).posterior(), "latents", generator)
+        return _summarise(model, read_codes(latents, model.latent_axes).posterior(), "latents", rows, generator)
     if assume_prior:
-        latent_dim = model.autoencoder.latent_shape[0]
-        reference = Posterior(torch.randn(REFERENCE_ROWS, latent_dim, generator=generator))
-        identity = torch.eye(latent_dim, dtype=torch.float64)
-        return LatentCodes(CodeStatistics.from_moments(REFERENCE_ROWS, torch.zeros(latent_dim), identity), reference, None, "prior")
+        reference = Posterior(torch.randn(rows, latent_dim, generator=generator))
+        one = torch.ones(latent_dim, dtype=torch.float64)
+        covariance = one.diag() if latent_dim <= MOST_COVARIANCES else one
+        return LatentCodes(CodeStatistics.from_moments(rows, 0 * one, covariance), reference, None, "prior")
     if model.codes is None:
         raise ModelFileError(
             "This model carries no codes, so there is nothing to measure variances by.",
@@ -200,7 +183,9 @@ def codes_for(
     return model.codes
 
 
-def encode_all(model: Autoencoder, data: DataSet, device: torch.device | str, index: Tensor | None = None) -> Posterior:
+def encode_all(
+    model: Autoencoder, data: DataSet, device: torch.device | str, index: Tensor | None = None, *, memory: int = MEMORY_BUDGET
+) -> Posterior:
     """Posteriors of data, or of the chosen samples, in inference mode.
 
     Raises:
@@ -208,14 +193,10 @@ def encode_all(model: Autoencoder, data: DataSet, device: torch.device | str, in
     """
     chosen = torch.arange(len(data)) if index is None else index
     with inference_mode(model):
-        posterior = encode_batches(model, _batches(data, chosen, device))
+        rows = encoding_rows(model, data.batch(chosen[:2], device), memory)
+        posterior = encode_batches(model, (data.batch(part, device) for part in chosen.split(rows)))
     _check_codes(posterior, len(chosen), model.latent_shape[0])
     return posterior
-
-
-def _batches(data: DataSet, index: Tensor, device: torch.device | str) -> Iterator[Tensor]:
-    for part in index.split(ENCODING_BATCH):
-        yield data.batch(part, device)
 
 
 def _check_codes(posterior: Posterior, samples: int, latent_dim: int) -> None:
@@ -237,17 +218,23 @@ def _check_codes(posterior: Posterior, samples: int, latent_dim: int) -> None:
             )
 
 
-def _summarise(model: SavedModel, posterior: Posterior, source: Any, generator: torch.Generator) -> LatentCodes:
+def _summarise(model: SavedModel, posterior: Posterior, source: Any, rows: int, generator: torch.Generator) -> LatentCodes:
     """Moments of sampled codes; for an ARD model the prior is estimated from them with the hyperprior of its training (Eq. 8, 9)."""
-    z = posterior.sample(generator)
     former = model.codes.prior if model.codes is not None else None
-    prior = None
-    if former is not None:
-        settings = model.metadata.get("settings") or {}
-        a0, b0 = settings.get("prior_a0", 0.0), settings.get("prior_b0", 0.0)
-        hyperprior = GammaPosterior.uninformed(z.shape[1], a0, b0, settings.get("prior_mean", former.mean))
-        if settings.get("rao_blackwell") and posterior.log_variance is not None:
-            prior = hyperprior.updated_by_moments(posterior.mean, posterior.log_variance)
-        else:
-            prior = hyperprior.updated(z)
-    return LatentCodes(CodeStatistics.of(z), posterior.rows(slice(0, REFERENCE_ROWS)), prior, source)
+    reference = posterior.rows(slice(0, rows))
+    if former is None:
+        parts = [CodeStatistics.of(posterior.rows(part).sample(generator)) for part in _slices(len(posterior))]
+        return LatentCodes(reduce(CodeStatistics.merged, parts), reference, None, source)
+    z = posterior.sample(generator)
+    settings = model.metadata.get("settings") or {}
+    a0, b0 = settings.get("prior_a0", 0.0), settings.get("prior_b0", 0.0)
+    hyperprior = GammaPosterior.uninformed(z.shape[1], a0, b0, settings.get("prior_mean", former.mean))
+    if settings.get("rao_blackwell") and posterior.log_variance is not None:
+        prior = hyperprior.updated_by_moments(posterior.mean, posterior.log_variance)
+    else:
+        prior = hyperprior.updated(z)
+    return LatentCodes(CodeStatistics.of(z), reference, prior, source)
+
+
+def _slices(count: int) -> list[slice]:
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, count, ROWS_AT_ONCE)]

@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import ArdtoolError, ConfigError, ModelFileError
+from ..data.dataset import DataSet
+from ..errors import ConfigError
+from ..export.fresh import decode_seconds
+from ..latent.axes import Granularity
 from ..latent.codes import LatentCodes
-from ..latent.jacobian import inference_mode
-from ..latent.pruning import Equality, fold_decoder_layer, keep_encoder_rows, measure_equality
-from ..latent.sampling import draw_codes
+from ..latent.pruning import Equality, Pruning
 from ..networks.build import NetworkAutoencoder, build_network
-from ..storage.model_file import SavedModel, save_model
-from .opening import ModelLike, choose_device, codes_for, data_for, encode_all, open_model
-from .relevance import score_model
+from ..report.curves import pruning_figure
+from ..report.figures import save_figure
+from ..storage.atomic import write_json
+from ..storage.model_file import SavedModel
+from .estimation import BASES, Basis, Request
+from .inputs import data_for
+from .opening import ModelLike, choose_device, codes_for, encode_all, open_model
+from .pruning.choice import Choice, read_choice
+from .pruning.files import Targets, check_can_be_saved, decoder_bytes, plan_files, put_in_place, write_exports
+from .pruning.measure import Meter, reconstruction_errors, timing_rows
+from .pruning.proof import affordable_reference, affordable_rows, expected_outputs, prove_equal
+from .pruning.record import PruneResult, pruned_metadata
+from .pruning.select import Selection, select_space
 
-__all__ = ["PruneResult", "prune", "pruned_network"]
+__all__ = ["PruneResult", "prune"]
 
-SCHEMA = "ardtool.prune/1"
-LARGEST_DIFFERENCE = 1e-5
-FRESH_CODES = 256
-
-
-@dataclass(frozen=True)
-class PruneResult:
-    """A pruned model and the proof that it equals the original with dropped axes at their mean.
-
-    Attributes:
-        kept, dropped: axes of the original model, in ascending order.
-        max_abs_difference: largest difference of any output on reference and fresh codes.
-        output_scale: largest output there.
-        output_change: mean squared difference per output to the full decoder with all axes free.
-        mse: reconstruction error per output before and after, where data were given.
-        parameters: numbers before and after.
-    """
-
-    kept: list[int]
-    dropped: list[int]
-    max_abs_difference: float
-    output_scale: float
-    output_change: float
-    mse: dict[str, float] | None
-    parameters: dict[str, int]
-    files: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON contract `ardtool.prune/1`."""
-        return {"schema": SCHEMA, **vars(self)}
+TIMED_ROUNDS = 3
 
 
 def prune(
@@ -62,142 +43,157 @@ def prune(
     threshold: float = 0.99,
     keep: int | None = None,
     axes: Sequence[int] | None = None,
+    max_output_change: float | str | None = None,
+    max_mse_increase: float | str | None = None,
+    basis: Basis = "axes",
+    granularity: Granularity = "channel",
+    export: Sequence[str] | None = None,
     data: Any = None,
+    latents: str | Path | None = None,
+    assume_prior: bool = False,
+    plot: str | Path | None = None,
     force: bool = False,
     seed: int = 0,
     device: str = "auto",
+    plugin: str | None = None,
+    trust: bool = False,
     data_root: Path | None = None,
 ) -> PruneResult:
-    """Write a smaller model that keeps the active axes, or the `keep` most relevant, or just `axes`.
+    """Write a smaller model that keeps the active axes, or as many or few as one of the other choices says.
+
+    Every file is loaded in a fresh process and compared with the original decoder before it is put in place.
+
+    Arguments:
+        out: a .safetensors model, or its decoder alone as .pt2 (torch.export) or .onnx; the result is written beside it as .json.
+        threshold: share of the total score that the kept axes exceed, in (0, 1].
+        keep: this number of the most relevant axes.
+        axes: just these.
+        max_output_change: as few of the most relevant axes as keep the mean squared difference to the full decoder's outputs on the
+            reference codes at most this large; "1%" is a share of the outputs' mean squared deviation from their mean.
+        max_mse_increase: as few as let the reconstruction MSE on `data` grow by at most this share; "1%" and 0.01 are the same.
+        basis: `principal` keeps principal directions, as new axes, in place of axes.
+        granularity: whether the axes of a latent map are its channels or its elements.
+        export: further kinds of files beside `out`: safetensors, pt2, onnx.
+        data: measure the reconstruction error before and after; a model that carries no codes takes them from there, too.
+        latents, assume_prior: other sources of codes for models that carry none.
+        plot: draw errors against the number of kept axes; beside `out` by default where a limit chose it.
 
     Raises:
-        ConfigError: the axes asked for do not exist, or the output file does.
+        ConfigError: options contradict each other or are out of range, or an output file exists.
         ArdtoolError: the pruned decoder is not equal to the original; nothing is written then.
     """
-    path = Path(out)
-    if path.suffix.lower() != ".safetensors":
-        raise ConfigError(f"--out is {path}; a pruned model is a .safetensors file.", f"Use --out {path.with_suffix('.safetensors')}.")
-    if path.exists() and not force:
-        raise ConfigError(f"{path} exists already.", "Choose another --out, or replace it with --force.")
+    choice = read_choice(threshold, keep, axes, max_output_change, max_mse_increase)
+    _check_options(choice, basis, data is not None, plot is not None)
+    targets = plan_files(Path(out), export, None if plot is None else Path(plot), choice.limit is not None, force)
     chosen = choose_device(device)
-    opened = open_model(model, chosen)
-    if not isinstance(opened.autoencoder, NetworkAutoencoder):
-        raise ModelFileError("Only models that ardtool trained can be written pruned yet.", "Use ardtool.PrunedAutoencoder in Python.")
-    codes = codes_for(opened)
-    kept = _axes_to_keep(opened, codes, threshold, keep, axes, seed, chosen)
-    mean = codes.statistics.mean
-    network = pruned_network(opened.autoencoder, kept, mean)
-    equality = _verify(opened.autoencoder, network, kept, codes, seed)
+    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
+    check_can_be_saved(opened, targets)
     data_set = None if data is None else data_for(opened, data, data_root)
-    mse = None
-    if data_set is not None:
-        mse = {"before": _mse(opened.autoencoder, data_set, chosen), "after": _mse(network, data_set, chosen)}
-    pruned = SavedModel(network, codes.axes(kept), _metadata(opened, kept, equality), path, opened.scaling)
-    save_model(pruned, path)
-    return PruneResult(
-        kept=kept,
-        dropped=[axis for axis in range(codes.latent_dim) if axis not in kept],
-        max_abs_difference=equality.max_abs_difference,
-        output_scale=equality.output_scale,
-        output_change=equality.output_change,
-        mse=mse,
-        parameters={"before": _parameters(opened.autoencoder), "after": _parameters(network)},
-        files=[str(path)],
-    )
+    # a model that carries codes is measured by them, whatever the data are for
+    source = data_set if opened.codes is None and latents is None and not assume_prior else None
+    codes = codes_for(opened, data=source, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
+    meter = _meter(opened, codes, data_set, chosen)
+    request = Request(threshold=threshold, seed=seed, device=chosen)
+    selection = select_space(opened, codes, choice, basis, meter, request, wants_curve=targets.plot is not None)
+    sample = None if data_set is None else data_set.batch(slice(0, 2), chosen)
+    pruning = selection.space.prune(opened.autoencoder, meter.reference, sample)
+    network = _plain_network(pruning)
+    equality = prove_equal(meter.model, network, selection.space, codes, meter.reference, seed)
+    metadata = pruned_metadata(opened, codes, selection.space, basis, pruning, equality, isinstance(network, NetworkAutoencoder))
+    saved = SavedModel(network, selection.space.codes(codes), metadata, targets.exports.get("safetensors"), opened.scaling)
+    result = _result(opened, saved, pruning, equality, selection, meter, basis)
+    return _write(saved, result, selection, meter, targets, plugin)
 
 
-def pruned_network(network: NetworkAutoencoder, kept: list[int], mean: torch.Tensor) -> NetworkAutoencoder:
-    """The network on kept axes: encoder rows removed, dropped axes folded into the decoder's first layer at their mean."""
-    record = copy.deepcopy(network.record) | {"latent_dim": len(kept)}
-    small = build_network(record).to(next(network.parameters()).device)
-    encoder, decoder = copy.deepcopy(network.encoder), copy.deepcopy(network.decoder)
-    last, first = encoder[-1], decoder[0]
-    assert isinstance(last, nn.Linear) and isinstance(first, nn.Linear), "ardtool's networks have dense layers around the code"
-    encoder[-1] = keep_encoder_rows(last, kept, network.latent_shape[0])
-    decoder[0] = fold_decoder_layer(first, kept, mean)
-    small.encoder.load_state_dict(encoder.state_dict())
-    small.decoder.load_state_dict(decoder.state_dict())
+def _check_options(choice: Choice, basis: str, has_data: bool, has_plot: bool) -> None:
+    if basis not in BASES:
+        raise ConfigError(f"--basis is '{basis}'; expected {' or '.join(BASES)}.", f"The default is {BASES[0]}.")
+    if basis == "principal" and choice.axes is not None:
+        raise ConfigError("--axes names axes; --basis principal keeps directions.", "Use --keep, or --basis axes.")
+    if choice.axes is not None and has_plot:
+        raise ConfigError("--plot shows errors by the number of most relevant axes; --axes chooses others.", "Leave one of them out.")
+    if choice.limit is not None and choice.limit.metric == "mse" and not has_data:
+        raise ConfigError(
+            "--max-mse-increase is measured on data, and none are given.", "Add --data NAME|PATH, or use --max-output-change."
+        )
+
+
+def _meter(model: SavedModel, codes: LatentCodes, data: DataSet | None, device: torch.device) -> Meter:
+    encoded = None if data is None else (data, encode_all(model.autoencoder, data, device))
+    return Meter(model.autoencoder, affordable_reference(model.autoencoder, codes, device), encoded, device)
+
+
+def _plain_network(pruning: Pruning) -> Any:
+    """One of ardtool's own networks with fewer axes where that is all that a pruned one is, else the pruned model as it is."""
+    record, inner = pruning.record, pruning.model.model
+    is_plain = record["decoder"] == "folded" and record["encoder"] == "rows removed"
+    if not (is_plain and isinstance(inner, NetworkAutoencoder)):
+        return pruning.model.eval()
+    small = build_network(inner.record | {"latent_dim": pruning.model.latent_shape[0]}).to(next(inner.parameters()).device)
+    small.load_state_dict(inner.state_dict())
     return small.eval()
 
 
-def _axes_to_keep(
-    model: SavedModel,
-    codes: LatentCodes,
-    threshold: float,
-    keep: int | None,
-    axes: Sequence[int] | None,
-    seed: int,
-    device: torch.device,
-) -> list[int]:
-    latent_dim = codes.latent_dim
-    if keep is not None and axes is not None:
-        raise ConfigError("--keep and --axes both choose what stays.", "Give one of them.")
-    if axes is not None:
-        wrong = [axis for axis in axes if not 0 <= axis < latent_dim]
-        if wrong or not axes:
-            raise ConfigError(
-                f"--axes names {wrong or 'no axis'}; the model has axes 0 to {latent_dim - 1}.", "`ardtool relevance` lists them."
-            )
-        return sorted(set(axes))
-    if keep is not None and not 1 <= keep <= latent_dim:
-        raise ConfigError(f"--keep is {keep}; expected 1 to {latent_dim}.", "`ardtool relevance` shows how many axes are relevant.")
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"--threshold is {threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
-    result = score_model(model, codes, threshold=threshold, seed=seed, device=device)
-    ranked = [axis.axis for axis in result.axes]
-    chosen = sorted(ranked[: result.active if keep is None else keep])
-    if not chosen:
-        raise ArdtoolError("No axis is relevant: the decoder ignores its code.", "Train longer or with a smaller --beta, or give --keep.")
-    return chosen
+def _result(
+    opened: SavedModel, saved: SavedModel, pruning: Pruning, equality: Equality, selection: Selection, meter: Meter, basis: Basis
+) -> PruneResult:
+    """Everything that is known before files are written."""
+    full, small, space = meter.model, saved.autoencoder, selection.space
+    assert isinstance(full, nn.Module) and isinstance(small, nn.Module) and saved.codes is not None, "checked when files were planned"
+    before, after = opened.latent_axes, saved.latent_axes
+    mse = None
+    if meter.data is not None:
+        data = meter.data[0]
+        posterior = encode_all(small, data, meter.device)
+        mse = {"before": meter.full_mse(), "after": reconstruction_errors(small, data, posterior, [small.decode], meter.device)[0]}
+    codes, rows = saved.codes, timing_rows(full, meter.reference, meter.device)
+    seconds = [  # in turns, so that a busy machine slows both
+        (decode_seconds(full, meter.reference, batch=rows, repeats=2), decode_seconds(small, codes.reference, batch=rows, repeats=2))
+        for _ in range(TIMED_ROUNDS)
+    ]
+    return PruneResult(
+        kept=space.kept,
+        dropped=[axis for axis in range(before.count) if axis not in set(space.kept)] if basis == "axes" else [],
+        max_abs_difference=equality.max_abs_difference,
+        output_scale=equality.output_scale,
+        output_change=meter.output_change(space),
+        mse=mse,
+        parameters={"before": _parameters(full), "after": _parameters(small)},
+        bytes={"before": decoder_bytes(full, meter.reference), "after": decoder_bytes(small, codes.reference)},
+        decode_seconds={"before": min(before for before, _ in seconds), "after": min(after for _, after in seconds)},
+        decoder=pruning.record["decoder"],
+        encoder=pruning.record["encoder"],
+        basis=basis,
+        granularity=before.granularity if len(before.shape) > 1 else None,
+        codes_from=codes.source,
+        latent_shape={"before": list(before.shape), "after": list(after.shape)},
+        curve=None if selection.curve is None else [asdict(point) for point in selection.curve],
+    )
 
 
-def _verify(full: NetworkAutoencoder, small: NetworkAutoencoder, kept: list[int], codes: LatentCodes, seed: int) -> Equality:
-    """Compare both decoders on reference codes and fresh ones, in float64 so that rounding hides nothing; refuse where they differ."""
-    full, small = (copy.deepcopy(network).cpu().double() for network in (full, small))
-    generator = torch.Generator().manual_seed(seed + 1)
-    fresh = draw_codes(codes, FRESH_CODES, "full-gaussian", list(range(codes.latent_dim)), generator)
-    reference = replace(codes.reference, mean=codes.reference.mean.double())
-    with inference_mode(full):
-        equality = measure_equality(full, small, kept, codes.statistics.mean, reference, fresh.double())
-    if equality.relative > LARGEST_DIFFERENCE:
-        raise ArdtoolError(
-            f"The pruned decoder differs from the original by {equality.relative:.1e} of the output's scale; expected below "
-            f"{LARGEST_DIFFERENCE:g}. Nothing was written.",
-            "Please report this model.",
-        )
-    return equality
-
-
-def _metadata(model: SavedModel, kept: list[int], equality: Equality) -> dict[str, Any]:
-    """The original's description with the map of axes and the proof; axes count in the model that was trained."""
-    original = model.original_axes
-    saved = model.metadata.get("relevance")
-    relevance = None
-    if saved is not None:
-        explained = [saved["explained"][axis] for axis in kept]
-        total = sum(explained) or 1.0
-        active = [kept.index(axis) for axis in saved["active_axes"] if axis in kept]
-        relevance = saved | {"active_axes": active, "explained": [share / total for share in explained]}
-    return model.metadata | {
-        "relevance": relevance,
-        "axes": {
-            "kept": [original[axis] for axis in kept],
-            "of": (model.metadata.get("axes") or {}).get("of", len(original)),
-            "pruned_from_sha256": model.metadata.get("content_sha256"),
-            "max_abs_difference": equality.max_abs_difference,
-            "output_scale": equality.output_scale,
-        },
-    }
-
-
-def _mse(network: NetworkAutoencoder, data: Any, device: torch.device) -> float:
-    """Mean squared error per output of reconstructions from posterior means."""
-    means = encode_all(network, data, device).mean
-    total = 0.0
-    with inference_mode(network):
-        for index in torch.arange(len(data)).split(500):
-            total += float((network.decode(means[index].to(device)) - data.batch(index, device)).square().double().sum())
-    return total / (len(data) * data.values[0].numel())
+def _write(
+    saved: SavedModel,
+    result: PruneResult,
+    selection: Selection,
+    meter: Meter,
+    targets: Targets,
+    plugin: str | None,
+) -> PruneResult:
+    """Write all files aside, check each in a fresh process, and put them in place together."""
+    codes, expected = expected_outputs(meter.model, selection.space, meter.reference)
+    paths = [*targets.exports.values(), *([] if targets.plot is None else [targets.plot]), targets.record]
+    with put_in_place(paths) as aside:
+        written = {kind: aside(path) for kind, path in targets.exports.items()}
+        rows = affordable_rows(meter.model, meter.reference, meter.device)
+        exports = write_exports(saved, written, codes, expected, largest_batch=rows, plugin=plugin)
+        exports = [record | {"file": str(path)} for record, path in zip(exports, targets.exports.values(), strict=True)]
+        result = replace(result, exports=exports, files=[str(path) for path in paths])
+        if targets.plot is not None and result.curve is not None:
+            title = f"{len(result.kept)} of {result.total} {result.noun} kept"
+            noun = result.noun.split()[-1]
+            save_figure(pruning_figure(result.curve, len(result.kept), title, limits=selection.limits, noun=noun), aside(targets.plot))
+        write_json(aside(targets.record), result.to_dict())
+    return result
 
 
 def _parameters(network: nn.Module) -> int:

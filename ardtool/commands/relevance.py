@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..autoencoder import FlatLatents
 from ..errors import ConfigError
-from ..latent.codes import LatentCodes
+from ..latent.axes import Granularity
+from ..latent.codes import REFERENCE_ROWS, LatentCodes
 from ..latent.jacobian import Convention
 from ..latent.relevance import AxisRelevance
 from ..storage.model_file import SavedModel
-from .estimation import BASES, ESTIMATORS, Basis, Estimator, estimate
-from .opening import ModelLike, choose_device, codes_for, data_for, open_model
+from .estimation import BASES, ESTIMATORS, Basis, Estimator, Request, estimate
+from .inputs import data_for
+from .memory import budget_for
+from .opening import MOST_CODES, ModelLike, choose_device, codes_for, open_model
 
 __all__ = ["RelevanceResult", "active_axes_of", "relevance", "score_model"]
 
@@ -27,7 +31,7 @@ class RelevanceResult:
 
     Attributes:
         model: the file, or the class of a user's own object.
-        latent_dim: L.
+        latent_dim: how many axes there are: L of vectors, the channels or elements of maps.
         active: how many axes are active at `threshold`; `active_interval` holds 95 % of recounts (docs/decisions/0003).
         convention: `paper` or `authors-code`, see `latent/jacobian.py`.
         basis: `axes`: latent axes as they are; `principal`: directions, counted by descending score.
@@ -35,6 +39,9 @@ class RelevanceResult:
         codes_from: `model`, `data`, `latents` or `prior`.
         estimator: its name, samples and seed; where `auto` chose it, the reason.
         original_axes: for a pruned model, the index of each axis in the model that was trained.
+        latent_shape: shape of one code, (L,) or (C, H, W).
+        granularity: what an axis of a map is, `channel` or `element`; None for vectors.
+        warnings: what to keep in mind about these numbers.
     """
 
     model: str
@@ -50,6 +57,9 @@ class RelevanceResult:
     estimator: dict[str, Any]
     axes: tuple[AxisRelevance, ...]
     original_axes: tuple[int, ...]
+    latent_shape: tuple[int, ...] = ()
+    granularity: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def active_axes(self) -> list[int]:
@@ -59,6 +69,8 @@ class RelevanceResult:
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.relevance/1`."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items() if name != "axes"}
+        if not self.warnings:
+            del values["warnings"]
         return {"schema": SCHEMA, **values, "axes": [asdict(axis) for axis in self.axes]}
 
 
@@ -66,16 +78,20 @@ def relevance(
     model: ModelLike = None,
     *,
     samples: int | None = None,
+    tolerance: float | None = None,
     threshold: float = 0.99,
     convention: Convention = "paper",
     estimator: Estimator = "auto",
     basis: Basis = "axes",
+    granularity: Granularity = "channel",
     data: Any = None,
     latents: str | Path | None = None,
     assume_prior: bool = False,
+    max_memory: str | int | None = None,
     seed: int = 0,
     device: str = "auto",
     plugin: str | None = None,
+    trust: bool = False,
     data_root: Path | None = None,
 ) -> RelevanceResult:
     """Score every latent axis of a model and find the active set (paper Eq. 18-20).
@@ -83,87 +99,79 @@ def relevance(
     Arguments:
         model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
         samples: how many codes the decoder is differentiated at; None for 100, or all where there are fewer.
+        tolerance: draw codes until the relative standard error of every active axis' weight is at most this, in (0, 1).
         threshold: share of the total score that the active axes exceed, in (0, 1].
         convention: `paper` (Eq. 19) or `authors-code`.
         estimator: `exact`, `sketch` (cost independent of L), `sobol` (no derivatives), or `auto` (the cheaper of the first two).
         basis: `axes`, or `principal` for the number of directions whatever the axes are.
+        granularity: whether the axes of a latent map are its channels or its elements.
         data, latents, assume_prior: where the codes come from; one of them for models that carry none.
+        max_memory: a size such as "2GiB" that the process (on a GPU: what torch allocates there) stays below.
         seed: chooses the codes and the bootstrap.
         device: auto, cpu, cuda[:i] or mps.
         plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
 
     Raises:
         ArdtoolError: with one line that says what to change.
     """
+    _check(samples, tolerance, threshold, convention=convention, estimator=estimator, basis=basis)
+    chosen = choose_device(device)
+    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
+    data_set = None if data is None else data_for(opened, data, data_root)
+    memory = budget_for(max_memory, chosen)
+    rows = max(REFERENCE_ROWS, samples or 0, 0 if tolerance is None else MOST_CODES)
+    codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, rows=rows, seed=seed, device=chosen, memory=memory)
+    request = Request(samples, tolerance, threshold, convention, estimator, basis, seed, chosen, budget_for(max_memory, chosen))
+    found = score_model(opened, codes, request)
+    # of data that were not made for this model, what had to be done to them matters
+    notes = data_set.notes if data_set is not None and opened.method == "foreign" else ()
+    return replace(found, warnings=(*found.warnings, *notes))
+
+
+def _check(samples: int | None, tolerance: float | None, threshold: float, **names: str) -> None:
+    """Raise `ConfigError` for a setting out of its range."""
     if not 0 < threshold <= 1:
         raise ConfigError(f"--threshold is {threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
     if samples is not None and samples < 2:
         raise ConfigError(f"--samples is {samples}; expected at least 2.", "100 is the paper's choice.")
-    for name, value, known in (
-        ("convention", convention, ("paper", "authors-code")),
-        ("estimator", estimator, ESTIMATORS),
-        ("basis", basis, BASES),
-    ):
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ConfigError(f"--tolerance is {tolerance:g}; expected a share in (0, 1) such as 2%.", "5% is what auto aims at.")
+    for name, value in names.items():
+        known = {"convention": ("paper", "authors-code"), "estimator": ESTIMATORS, "basis": BASES}[name]
         if value not in known:
             raise ConfigError(f"--{name} is '{value}'; expected {' or '.join(known)}.", f"The default is {known[0]}.")
-    chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin)
-    data_set = None if data is None else data_for(opened, data, data_root)
-    codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
-    return score_model(
-        opened,
-        codes,
-        samples=samples,
-        threshold=threshold,
-        convention=convention,
-        estimator=estimator,
-        basis=basis,
-        seed=seed,
-        device=chosen,
-    )
 
 
-def score_model(
-    model: SavedModel,
-    codes: LatentCodes,
-    *,
-    samples: int | None = None,
-    threshold: float = 0.99,
-    convention: Convention = "paper",
-    estimator: Estimator = "auto",
-    basis: Basis = "axes",
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> RelevanceResult:
+def score_model(model: SavedModel, codes: LatentCodes, request: Request | None = None) -> RelevanceResult:
     """`relevance` on a model that is open already."""
-    found = estimate(
-        model.autoencoder,
-        codes,
-        samples=samples,
-        threshold=threshold,
-        convention=convention,
-        estimator=estimator,
-        basis=basis,
-        seed=seed,
-        device=device,
-    )
-    scores = found.scores
+    request = request or Request()
+    axes = model.latent_axes
+    found = estimate(model.autoencoder, codes, axes, request)
+    scores, by_axes = found.scores, request.basis == "axes"
     return RelevanceResult(
-        model=str(model.path or type(model.autoencoder).__name__),
+        model=str(model.path or type(_inner(model.autoencoder)).__name__),
         method=model.method,
-        latent_dim=codes.latent_dim,
+        latent_dim=axes.count if by_axes else axes.elements,
         active=scores.active,
         active_interval=scores.active_interval,
-        threshold=threshold,
-        convention=convention,
-        basis=basis,
+        threshold=request.threshold,
+        convention=request.convention,
+        basis=request.basis,
         variance_kind=found.codes.variance_kind,
         codes_from=codes.source,
         estimator=found.record,
         axes=scores.axes,
-        original_axes=tuple(model.original_axes) if basis == "axes" else (),
+        original_axes=tuple(model.original_axes) if by_axes else (),
+        latent_shape=axes.shape,
+        granularity=axes.granularity if len(axes.shape) > 1 and by_axes else None,
+        warnings=tuple(found.warnings),
     )
+
+
+def _inner(model: Any) -> Any:
+    return model.model if isinstance(model, FlatLatents) else model
 
 
 def active_axes_of(model: SavedModel, codes: LatentCodes, device: torch.device | str = "cpu") -> tuple[list[int], list[float]]:
@@ -171,6 +179,6 @@ def active_axes_of(model: SavedModel, codes: LatentCodes, device: torch.device |
     saved = model.metadata.get("relevance")
     if saved is not None:
         return list(saved["active_axes"]), list(saved["explained"])
-    result = score_model(model, codes, device=device)
+    result = score_model(model, codes, Request(device=device))
     shares = {axis.axis: axis.explained for axis in result.axes}
-    return result.active_axes, [shares[axis] for axis in range(codes.latent_dim)]
+    return result.active_axes, [shares[axis] for axis in range(result.latent_dim)]

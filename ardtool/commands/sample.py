@@ -11,17 +11,19 @@ import torch
 
 from ..data.pixels import from_unit
 from ..errors import ConfigError, ModelFileError
+from ..latent.axes import Granularity
 from ..latent.jacobian import inference_mode
 from ..latent.sampling import Sampler, draw_codes
 from ..storage.atomic import make_folder
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
 from ..storage.model_file import SavedModel
-from .opening import ModelLike, choose_device, codes_for, data_for, measured_by, open_model, saved_pixel_map
+from .inputs import data_for, saved_pixel_map
+from .memory import decoding_rows
+from .opening import ModelLike, choose_device, codes_for, measured_by, open_model
 from .relevance import active_axes_of
 
 __all__ = ["FilesResult", "decode_in_units", "in_users_range", "pixel_range", "sample"]
 
-DECODING_BATCH = 500
 PICTURES = (".png", ".jpg", ".webp")
 ARRAYS = (".npz", ".npy")
 MOST_SAMPLES = 1_000_000
@@ -35,7 +37,7 @@ class FilesResult:
         schema: the JSON contract's name.
         files: paths.
         shape: shape of the array behind them.
-        axes: latent axes that varied.
+        axes: latent axes that varied: channels or elements of maps.
         seed: the seed that made them.
     """
 
@@ -59,9 +61,11 @@ def sample(
     data: Any = None,
     latents: str | Path | None = None,
     assume_prior: bool = False,
+    granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
     plugin: str | None = None,
+    trust: bool = False,
     data_root: Path | None = None,
 ) -> FilesResult:
     """Draw n codes, decode them, write the result.
@@ -69,8 +73,9 @@ def sample(
     Arguments:
         out: a picture (.png, .jpg, .webp: a grid), an array (.npz, .npy, in the units of the training data), or a folder that gets
             one picture a sample.
-        sampler: see `latent/sampling.py`; None for `paper` on ARD models and `full-gaussian` on others.
+        sampler: see `latent/sampling.py`; None for the one that the model's method has, `full-gaussian` on foreign models.
         all_axes: let inactive axes vary too.
+        granularity: whether the axes of a latent map are its channels or its elements.
     """
     if not 1 <= n <= MOST_SAMPLES:
         raise ConfigError(f"-n is {n}; expected 1 to {MOST_SAMPLES:,}.", "64 fill a picture.")
@@ -78,13 +83,14 @@ def sample(
         raise ConfigError(f"--sampler is '{sampler}'; expected one of {', '.join(get_args(Sampler))}.", "Leave it out for the usual one.")
     path = Path(out)
     chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin)
+    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     _check_out(path, tuple(opened.autoencoder.input_shape))
     data_set = None if data is None else data_for(opened, data, data_root)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
-    axes = list(range(codes.latent_dim)) if all_axes else sorted(active_axes_of(measured_by(opened, codes), codes, chosen)[0])
-    kind: Sampler = sampler or ("paper" if codes.prior is not None else "full-gaussian")
-    z = draw_codes(codes, n, kind, axes, torch.Generator().manual_seed(seed))
+    latent = opened.latent_axes
+    axes = list(range(latent.count)) if all_axes else sorted(active_axes_of(measured_by(opened, codes), codes, chosen)[0])
+    kind: Sampler = sampler or opened.metadata.get("sampler") or ("paper" if codes.prior is not None else "full-gaussian")
+    z = draw_codes(codes, n, kind, latent.elements_of(axes), torch.Generator().manual_seed(seed))
     context = codes.reference.context
     rows = None if context is None else context[torch.arange(n) % len(context)]
     values = decode_in_units(opened, z, chosen, rows)
@@ -99,7 +105,8 @@ def decode_in_units(model: SavedModel, z: torch.Tensor, device: torch.device, co
     """
     parts = []
     with inference_mode(model.autoencoder):
-        for index in torch.arange(len(z)).split(DECODING_BATCH):
+        first = None if context is None else context[:1].to(device)
+        for index in torch.arange(len(z)).split(decoding_rows(model.autoencoder, z[:1].to(device), first)):
             rows = None if context is None else context[index].to(device)
             parts.append(model.autoencoder.decode(z[index].to(device), rows).float().cpu())
     values = torch.cat(parts)

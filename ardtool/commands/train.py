@@ -21,6 +21,7 @@ from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
 from ..training.resolve import prepare_run, resolved
 from ..training.state import flatten_state, unflatten_state
+from .estimation import Request
 from .opening import choose_device
 from .relevance import RelevanceResult, score_model
 from .train_record import relevance_record, run_metadata, warnings_of
@@ -58,6 +59,7 @@ class TrainResult:
         known_factors: the true number of factors of the data, or None.
         converged: whether the number of active axes stood still over the last tenth of the epochs.
         validation_mse: mean squared error per output of the last epoch on the validation data, decoding sampled codes.
+        own_count: the method's own notion of active axes (`notion`, `axes`, `constraint_met`, `reason`), or None where it has none.
         warnings: why the numbers may not be what was asked for, one sentence each.
         repeated: whether this run had finished before and was only read again.
         relevance: every axis.
@@ -73,6 +75,7 @@ class TrainResult:
     known_factors: int | None
     converged: bool
     validation_mse: float
+    own_count: dict[str, Any] | None
     warnings: tuple[str, ...]
     repeated: bool
     relevance: RelevanceResult
@@ -195,7 +198,7 @@ def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
     model = load_model(folder.model)
     _check_identity(folder, model.metadata.get("identity", {}), identity)
     assert model.codes is not None, "ardtool's own files hold codes"
-    scores = score_model(model, model.codes, threshold=model.metadata["settings"]["threshold"])
+    scores = score_model(model, model.codes, Request(threshold=model.metadata["settings"]["threshold"]))
     return replace(_result(folder, model, scores), repeated=True)
 
 
@@ -218,10 +221,11 @@ def _fit(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], observer
 
 def _finish(run: TrainingRun, folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
     """Estimate the prior once more, score the axes, write the model and what goes with it; the unfinished state goes last."""
+    run.finish()
     codes = run.final_codes()
     metadata = run_metadata(run, identity)
     model = SavedModel(run.model, codes, metadata, folder.model, run.data.scaling)
-    scores = score_model(model, codes, threshold=run.config.threshold, device=run.device)
+    scores = score_model(model, codes, Request(threshold=run.config.threshold, device=run.device))
     model = replace(model, metadata=metadata | {"relevance": relevance_record(scores)})
     folder.forget_pictures()
     save_model(model, folder.model)
@@ -246,6 +250,7 @@ def _result(folder: RunFolder, model: SavedModel, scores: RelevanceResult) -> Tr
         known_factors=len(model.metadata["data"]["factor_names"]) or None,
         converged=record["converged"],
         validation_mse=record["validation"]["mse"],
+        own_count=model.metadata.get("own_count"),
         warnings=warnings_of(model.metadata["settings"], record),
         repeated=False,
         relevance=scores,

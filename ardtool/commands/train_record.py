@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
     return {
         "ardtool_version": __version__,
         "method": run.config.method,
+        "sampler": run.objective.sampler,
+        "own_count": None if (own := run.objective.own_count()) is None else asdict(own),
         "settings": run.config.to_dict(),
         "identity": identity,
         "likelihood": {"kind": run.config.likelihood, "beta": last.state.get("beta")},

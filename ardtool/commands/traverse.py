@@ -9,12 +9,14 @@ from typing import Any, Literal
 import torch
 
 from ..errors import ConfigError
+from ..latent.axes import Granularity
 from ..latent.codes import LatentCodes
 from ..latent.traversal import traversal_codes, traversal_offsets
 from ..report.figures import save_figure, traversal_figure, traversal_frames, vector_traversal_figure
 from ..storage.images import save_gif, to_uint8
 from ..storage.model_file import SavedModel
-from .opening import ModelLike, choose_device, codes_for, data_for, measured_by, open_model
+from .inputs import data_for
+from .opening import ModelLike, choose_device, codes_for, measured_by, open_model
 from .relevance import active_axes_of
 from .sample import FilesResult, decode_in_units, pixel_range
 
@@ -36,9 +38,11 @@ def traverse(
     data: Any = None,
     latents: str | Path | None = None,
     assume_prior: bool = False,
+    granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
     plugin: str | None = None,
+    trust: bool = False,
     data_root: Path | None = None,
 ) -> FilesResult:
     """Move one axis at a time over ±sigmas standard deviations of its codes and draw what the decoder makes of it.
@@ -48,6 +52,7 @@ def traverse(
         steps: columns; an odd number has the unchanged code in the middle.
         gif: write an animation beside the picture.
         reference: row of the reference batch to start from; None for the aggregate mean.
+        granularity: whether the axes of a latent map are its channels or its elements; a channel's elements move together.
     """
     if not 2 <= steps <= 101:
         raise ConfigError(f"--steps is {steps}; expected 2 to 101.", "9 make a readable picture.")
@@ -59,18 +64,19 @@ def traverse(
     if path.suffix.lower() not in (".png", ".svg", ".pdf", ".gif"):
         raise ConfigError(f"--out is {path}; expected a .png, .svg, .pdf or .gif file.", "Use --out grid.png.")
     chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin)
+    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     data_set = None if data is None else data_for(opened, data, data_root)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
     active, shares = active_axes_of(measured_by(opened, codes), codes, chosen)
     order = _rows(axes, active, shares)
     start, context = _start(codes, reference)
-    labels = [f"axis {opened.original_axes[axis]} · {100 * shares[axis]:.1f} %" for axis in order]
+    latent = opened.latent_axes
+    labels = [f"{latent.noun} {opened.original_axes[axis]} · {100 * shares[axis]:.1f} %" for axis in order]
     relevant = sum(axis in active for axis in order)
     files, shape = [], [len(order), steps, *opened.autoencoder.input_shape]
 
     def decoded(count: int) -> torch.Tensor:
-        z = traversal_codes(start, codes.statistics.variance.sqrt().float(), order, traversal_offsets(count, sigmas))
+        z = traversal_codes(start, codes.statistics.variance.sqrt().float(), order, traversal_offsets(count, sigmas), latent)
         rows = None if context is None else context.expand(len(order) * count, *context.shape[1:])
         return decode_in_units(opened, z.flatten(0, 1), chosen, rows).unflatten(0, (len(order), count))
 
@@ -115,7 +121,8 @@ def _start(codes: LatentCodes, reference: int | None) -> tuple[torch.Tensor, Any
 
 
 def _draw(model: SavedModel, rows: torch.Tensor, labels: list[str], relevant: int, active: int, offsets: list[float], path: Path) -> None:
-    title = f"{active} of {len(model.original_axes)} latent axes {'is' if active == 1 else 'are'} relevant"
+    things = f"{model.latent_axes.noun}s" if model.latent_axes.is_grouped else "axes"
+    title = f"{active} of {len(model.original_axes)} latent {things} {'is' if active == 1 else 'are'} relevant"
     if rows.ndim == 5:
         images = to_uint8(rows.flatten(0, 1), pixel_range(model))
         figure = traversal_figure(images.reshape(*rows.shape[:2], *images.shape[1:]), labels, relevant, offsets, title)

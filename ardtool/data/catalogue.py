@@ -92,8 +92,11 @@ def _resized(data: DataSet, image_size: str | tuple[int, int]) -> DataSet:
     size = parse_size(image_size)
     if size is None or data.shape[1:] == size:
         return data
+    margin = data.padding
+    if margin and (size[0] + 2 * margin, size[1] + 2 * margin) == data.shape[1:]:
+        return replace(data, values=data.values[..., margin:-margin, margin:-margin].contiguous(), padding=0, settings={})
     note = f"The images are resized from {data.shape[1]}x{data.shape[2]} to {size[0]}x{size[1]} pixels (height x width)."
-    return replace(data, values=resize_images(data.values, size), notes=(*data.notes, note), settings={})
+    return replace(data, values=resize_images(data.values, size), notes=(*data.notes, note), padding=0, settings={})
 
 
 def _existing_path(name: str) -> Path:

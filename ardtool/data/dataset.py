@@ -67,6 +67,7 @@ class DataSet:
         scaling: the standardisation that was applied to vectors, or None.
         settings: training settings that suit these data, names of `TrainConfig` fields; the user's own come first.
         pixel_map: the values in the user's units that became 0 and 1 (see `pixels.py`); None for bytes 0 to 255, and for vectors.
+        padding: rows and columns on each side of the images that were added to the raw ones.
     """
 
     name: str
@@ -79,6 +80,7 @@ class DataSet:
     scaling: Scaling | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     pixel_map: PixelMap | None = None
+    padding: int = 0
 
     def __len__(self) -> int:
         return len(self.values)

@@ -26,7 +26,7 @@ FOLDERS = (".", "raw", "MNIST/raw", "mnist")  # below the data root, searched in
 MAGIC = 2051
 SIDE = 28
 PADDING = 2
-SETTINGS = {"arch": "paper-mnist", "beta": 0.5, "epochs": 50}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 4 and 6
+SETTINGS = {"arch": "paper-mnist", "epochs": 50}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 4 and 6
 
 
 def open_mnist(data_root: Path, split: str) -> DataSet:
@@ -42,6 +42,7 @@ def open_mnist(data_root: Path, split: str) -> DataSet:
         values=images[:, None],
         value_range=(0.0, 1.0),
         validation=len(images) // 6 if split == "train" else 0,
+        padding=PADDING,
         settings=dict(SETTINGS),
     )
 

@@ -1,22 +1,41 @@
-r"""Removing latent axes: dropped axes are held at their aggregate mean, and that constant is folded into the first affine layer.
+r"""Removing latent axes, or all but some directions, from any autoencoder; what is dropped is held at its aggregate mean.
 
-    decoder layer  y = W z + c   becomes   y = W_K z_K + (c + W_R m_R),      K kept, R dropped, m the aggregate mean
+    decoder layer  y = W z + b   becomes   y = W_K z_K + (b + W_R m_R),      K kept, R dropped, m the aggregate mean
     encoder layer  h = V u + d   keeps the rows that produce the kept axes
 
-which is exact: the small decoder equals the full one with z_R = m_R, up to floating-point summation order.
+which is exact: the small decoder equals the full one with z_R = m_R, up to floating-point summation order. `folding.py` finds and changes
+these layers in models of any build. Every change is tried out: the changed model must agree with the full one on some codes and samples,
+in float64; where it does not, the code is completed before the decoder ("scatter") or shortened behind the encoder ("selected").
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite, prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..autoencoder import Autoencoder, Posterior
+from .axes import LatentAxes
+from .chunks import MEMORY_BUDGET, ChunkCost, decode_footprint, in_chunks
+from .layer_trials import LayerPlan, attempt
+from .pruned_model import PrunedAutoencoder, PrunedModel, inner_model, rebuild
+from .reduction import DirectionReduction, ElementReduction, full_codes
 
-__all__ = ["Equality", "PrunedAutoencoder", "fold_decoder_layer", "full_codes", "keep_encoder_rows", "measure_equality"]
+__all__ = [
+    "Equality",
+    "PrunedAutoencoder",
+    "PrunedModel",
+    "Pruning",
+    "full_codes",
+    "measure_equality",
+    "prune_axes",
+    "prune_directions",
+    "rebuild",
+]
 
 
 @dataclass(frozen=True)
@@ -24,97 +43,141 @@ class Equality:
     """How far a pruned decoder is from the original with dropped axes held at their mean.
 
     Attributes:
-        max_abs_difference: largest absolute difference of any output.
+        max_abs_difference: largest absolute difference of any output; infinite where one is not a number.
         output_scale: largest absolute output, the yardstick.
-        output_change: mean squared difference per output between the pruned decoder and the full one with all axes free.
     """
 
     max_abs_difference: float
     output_scale: float
-    output_change: float
 
     @property
     def relative(self) -> float:
         return self.max_abs_difference / max(self.output_scale, 1e-12)
 
 
-def full_codes(kept_codes: Tensor, kept: list[int], mean: Tensor) -> Tensor:
-    """Codes on all L axes with shape (N, L): kept axes from `kept_codes` (N, K), dropped ones at their mean."""
-    z = mean.to(kept_codes).expand(len(kept_codes), -1).clone()
-    z[:, kept] = kept_codes
-    return z
+@dataclass(frozen=True)
+class Pruning:
+    """A pruned model.
 
-
-def fold_decoder_layer(layer: nn.Linear, kept: list[int], mean: Tensor) -> nn.Linear:
-    """The linear layer on kept axes alone, dropped ones folded into its bias.
-
-    Arguments:
-        layer: maps (N, L) to (N, H).
-        kept: indices of kept axes, in the order in which the new layer takes them.
-        mean: aggregate mean of all axes with shape (L,).
-    """
-    dropped = [axis for axis in range(layer.in_features) if axis not in set(kept)]
-    folded = nn.Linear(len(kept), layer.out_features, dtype=layer.weight.dtype, device=layer.weight.device)
-    with torch.no_grad():
-        weight = layer.weight.double()
-        bias = torch.zeros(layer.out_features, dtype=torch.float64) if layer.bias is None else layer.bias.double()
-        folded.weight.copy_(layer.weight[:, kept])
-        folded.bias.copy_(bias + weight[:, dropped] @ mean.to(weight)[dropped])
-    return folded
-
-
-def keep_encoder_rows(layer: nn.Linear, kept: list[int], latent_dim: int) -> nn.Linear:
-    """The linear layer that produces only kept axes: rows of means, and of log variances where it has 2L outputs."""
-    rows = [block + axis for block in range(0, layer.out_features, latent_dim) for axis in kept]
-    small = nn.Linear(layer.in_features, len(rows), bias=layer.bias is not None, dtype=layer.weight.dtype, device=layer.weight.device)
-    with torch.no_grad():
-        small.weight.copy_(layer.weight[rows])
-        if layer.bias is not None:
-            small.bias.copy_(layer.bias[rows])
-    return small
-
-
-class PrunedAutoencoder(nn.Module):
-    """Any autoencoder restricted to some axes, by wrapping: for models whose layers cannot be folded.
-
-    Arguments:
-        model: the full autoencoder.
-        kept: indices of the axes that stay.
-        mean: aggregate mean of all axes with shape (L,), at which dropped ones are held.
+    Attributes:
+        model: an autoencoder on flat codes with `latent_shape` (K,), and with `map_shape` where kept axes are channels of a map.
+        record: JSON, from which `rebuild` makes the same structure:
+            `kind`: `axes` or `directions`; `kept`: indices of axes, or 0 … K − 1; `shape`, `granularity`: of the full code's axes;
+            `latent_shape`, `map_shape`: of the model; `decoder_shape`: of one code where its decoder takes it, None where flat;
+            `decoder`: `folded` into a layer's bias, `bias map` (exact too, for codes of this size), or `scatter`: codes are completed
+            and no layer is smaller; `encoder`: `rows removed` from layers, `folded` into a layer along directions, `selected` or
+            `rotated` behind the encoder; `edits`: paths of changed layers and shapes of their new tensors; `before`: the record of an
+            earlier pruning, or None.
     """
 
-    def __init__(self, model: Autoencoder, kept: list[int], mean: Tensor) -> None:
-        super().__init__()
-        self.model = model
-        self.kept = list(kept)
-        self.register_buffer("mean", mean.clone())
-        self.input_shape = model.input_shape
-        self.latent_shape = (len(kept),)
+    model: PrunedModel
+    record: dict[str, Any]
 
-    def encode(self, x: Tensor) -> Posterior:
-        return self.model.encode(x).axes(self.kept)
 
-    def decode(self, z: Tensor, context: Any = None) -> Tensor:
-        return self.model.decode(full_codes(z, self.kept, self.get_buffer("mean")), context)
+def prune_axes(model: Any, axes: LatentAxes, kept: Sequence[int], mean: Tensor, codes: Posterior, sample: Tensor | None = None) -> Pruning:
+    """The model on some axes, all others held at their mean.
+
+    Arguments:
+        model: an autoencoder on flat codes (N, L) that is an `nn.Module`: of vectors, or `FlatLatents` of maps. It is left as it is.
+        axes: what an axis is.
+        kept: indices of the axes that stay, in the order in which the new code has them.
+        mean: of all elements with shape (L,).
+        codes: reference posteriors; changed decoders are tried on a few of them.
+        sample: a few inputs (N, *input_shape) on which changed encoders are tried; None for random ones in [0, 1].
+
+    Raises:
+        ArdtoolError: the model is no `nn.Module`.
+    """
+    inner = inner_model(model)
+    elements = axes.elements_of(kept)
+    code_shape = tuple(getattr(model, "map_shape", inner.latent_shape))
+    channels = _whole_channels(elements, code_shape)
+    as_map = None if channels is None else [len(channels), *code_shape[1:]]
+    record = {
+        "kind": "axes",
+        "kept": list(kept),
+        "shape": list(axes.shape),
+        "granularity": axes.granularity,
+        "latent_shape": [len(elements)],
+        "map_shape": as_map if axes.is_grouped else None,
+        "decoder_shape": as_map if len(inner.latent_shape) > 1 else None,
+        "before": inner.record if isinstance(inner, PrunedModel) else None,
+    }
+    features: dict[int, list[int] | Tensor] = {axes.elements: elements}
+    if channels is not None:
+        features[code_shape[0]] = channels
+    model = attempt(LayerPlan(inner, record, ElementReduction(elements, mean.double().cpu()), features), mean, codes, sample)
+    return Pruning(model, model.record)
+
+
+def prune_directions(
+    model: Any, directions: Tensor, readout: Tensor, centre: Tensor, codes: Posterior, sample: Tensor | None = None
+) -> Pruning:
+    """The model on coordinates along some directions: c = readout (z − centre), decoded as z = centre + directions c.
+
+    Arguments:
+        model, codes, sample: as for `prune_axes`.
+        directions: with shape (L, K).
+        readout: with shape (K, L), such that readout · directions = I.
+        centre: with shape (L,).
+    """
+    inner = inner_model(model)
+    size = directions.shape[1]
+    record = {
+        "kind": "directions",
+        "kept": list(range(size)),
+        "shape": list(getattr(model, "map_shape", inner.latent_shape)),
+        "granularity": "element",
+        "latent_shape": [size],
+        "map_shape": None,
+        "decoder_shape": None,
+        "before": inner.record if isinstance(inner, PrunedModel) else None,
+    }
+    reduction = DirectionReduction(directions.double().cpu(), readout.double().cpu(), centre.double().cpu())
+    model = attempt(LayerPlan(inner, record, reduction, {len(directions): directions.double()}), centre, codes, sample)
+    return Pruning(model, model.record)
 
 
 @torch.no_grad()
-def measure_equality(full: Autoencoder, pruned: Autoencoder, kept: list[int], mean: Tensor, codes: Posterior, fresh: Tensor) -> Equality:
-    """Compare both decoders on reference codes and on fresh ones.
+def measure_equality(
+    full: Autoencoder,
+    pruned: Autoencoder,
+    restrict: Callable[[Tensor], Tensor],
+    hold: Callable[[Tensor], Tensor],
+    codes: Posterior,
+    fresh: Tensor,
+    *,
+    memory: int = MEMORY_BUDGET,
+) -> Equality:
+    """Compare pruned.decode(restrict(z)) with full.decode(hold(z)) on reference codes and on fresh ones, a few at a time.
 
     Arguments:
-        kept, mean: as for `full_codes`.
-        codes: reference posteriors; their means measure `output_change`.
+        full, pruned: both on flat codes, in inference mode.
+        restrict: codes (N, L) to codes of the pruned model (N, K).
+        hold: codes (N, L) to codes (N, L) with everything that was dropped held still.
+        codes: reference posteriors; their means are decoded.
         fresh: further codes with shape (M, L), drawn from the aggregate distribution.
+        memory: bytes that the intermediate values of one step may take, about.
     """
-    reference = codes.mean
-    all_free = full.decode(reference, codes.context)
-    context = None if codes.context is None else codes.context[: len(fresh)]
-    difference, scale = 0.0, 0.0
-    for z, z_context in ((reference, codes.context), (fresh, context)):
-        expected = full.decode(full_codes(z[:, kept], kept, mean), z_context)
-        found = pruned.decode(z[:, kept], z_context)
-        difference = max(difference, float((found - expected).abs().max()))
-        scale = max(scale, float(expected.abs().max()))
-    change = float((pruned.decode(reference[:, kept], codes.context) - all_free).square().mean())
-    return Equality(difference, scale, change)
+    cost = ChunkCost(decode_footprint(full, codes.mean, codes.context)[0], device=codes.mean.device)
+
+    def difference(z: Tensor, rows: slice) -> tuple[float, float]:
+        """The largest difference of some codes, and the largest output."""
+        context = None if codes.context is None else codes.context[torch.arange(rows.start, rows.stop) % len(codes)]
+        expected = full.decode(hold(z[rows]), context)
+        found = float((pruned.decode(restrict(z[rows]), context) - expected).abs().max())
+        return found if isfinite(found) else inf, float(expected.abs().max())
+
+    largest = [
+        found for z in (codes.mean, fresh) for _, _, found in in_chunks(len(z), 1, cost, memory, lambda rows, _, z=z: difference(z, rows))
+    ]
+    differences, scales = zip(*largest, strict=True)
+    return Equality(max(differences), max(scales))
+
+
+def _whole_channels(elements: Sequence[int], shape: tuple[int, ...]) -> list[int] | None:
+    """The channels that elements of a map make up, or None where they are not whole channels."""
+    size = prod(shape[1:])
+    channels = [element // size for element in elements[::size]]
+    whole = [channel * size + offset for channel in channels for offset in range(size)]
+    return channels if len(shape) > 1 and whole == list(elements) else None

@@ -1,9 +1,11 @@
-r"""Drawing codes from a model: four ways, inactive axes held at the aggregate mean m.
+r"""Drawing codes from a model: five ways, inactive axes held at the aggregate mean m.
 
+    prior          z = ε                  for methods that fit their codes to N(0, I)
     paper          z = m + ε √σ̂²          as the authors generate. σ̂² is a second moment about zero, so m² counts twice; kept for
                                           comparison with the paper, default for ARD models
     centred        z = m + ε √Var(z)      the variance of the sampled codes about their mean, axis by axis
-    full-gaussian  z ~ N(m, Cov(z))
+    full-gaussian  z ~ N(m, Cov(z)); above 1,024 elements the covariance of R sampled reference codes z_r, never formed:
+                                          z = m + Σ_r ε_r (z_r − z̄) / √R
     gmm            a mixture of 10 Gaussians with full covariance fitted to sampled reference codes (scikit-learn)
 
 Source of `paper`: the authors' generation script, see arXiv 2501.10901 §4; of `gmm`: Ghosh et al., "From variational to deterministic
@@ -17,11 +19,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from .codes import LatentCodes
+from .statistics import MOST_COVARIANCES
 
 __all__ = ["Sampler", "draw_codes"]
 
-Sampler = Literal["paper", "centred", "full-gaussian", "gmm"]
+Sampler = Literal["prior", "paper", "centred", "full-gaussian", "gmm"]
 MIXTURE_COMPONENTS = 10
 
 
@@ -31,14 +35,18 @@ def draw_codes(codes: LatentCodes, n: int, sampler: Sampler, active: list[int], 
     Arguments:
         codes: moments, prior and reference batch of the model.
         sampler: see the module.
-        active: axes that vary; all others stay at the aggregate mean.
+        active: elements that vary; all others stay at the aggregate mean.
         generator: source of randomness on the CPU.
+
+    Raises:
+        ConfigError: `gmm` on more than 1,024 elements.
     """
     mean = codes.statistics.mean.double()
     draws = {
+        "prior": lambda: _noise(n, codes, generator),
         "paper": lambda: mean + codes.axis_variance.cpu().sqrt() * _noise(n, codes, generator),
         "centred": lambda: mean + codes.statistics.variance.sqrt() * _noise(n, codes, generator),
-        "full-gaussian": lambda: mean + _noise(n, codes, generator) @ _square_root(codes.statistics.covariance).T,
+        "full-gaussian": lambda: mean + _correlated(n, codes, generator),
         "gmm": lambda: _mixture(codes, n, generator),
     }
     z = draws[sampler]()
@@ -51,6 +59,15 @@ def _noise(n: int, codes: LatentCodes, generator: torch.Generator) -> Tensor:
     return torch.randn(n, codes.latent_dim, generator=generator, dtype=torch.float64)
 
 
+def _correlated(n: int, codes: LatentCodes, generator: torch.Generator) -> Tensor:
+    """Noise with the covariance of the codes, (n, L)."""
+    if not codes.statistics.is_diagonal:
+        return _noise(n, codes, generator) @ _square_root(codes.statistics.covariance).T
+    reference = codes.reference.sample(generator).double()
+    deviations = (reference - reference.mean(dim=0)) / len(reference) ** 0.5
+    return torch.randn(n, len(reference), generator=generator, dtype=torch.float64) @ deviations
+
+
 def _square_root(covariance: Tensor) -> Tensor:
     """A matrix R with R Rᵀ = covariance; works where the covariance is singular."""
     values, vectors = torch.linalg.eigh(covariance)
@@ -60,6 +77,11 @@ def _square_root(covariance: Tensor) -> Tensor:
 def _mixture(codes: LatentCodes, n: int, generator: torch.Generator) -> Tensor:
     from sklearn.mixture import GaussianMixture
 
+    if codes.statistics.is_diagonal:
+        raise ConfigError(
+            f"--sampler gmm fits full covariances; the code's {codes.latent_dim:,} elements are more than {MOST_COVARIANCES:,}.",
+            "Use --sampler full-gaussian.",
+        )
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
     reference = codes.reference.sample(generator).double()
     components = min(MIXTURE_COMPONENTS, len(reference))

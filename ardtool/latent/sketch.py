@@ -20,6 +20,8 @@ weight is that of Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 19.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -29,13 +31,17 @@ from torch import Tensor
 
 from ..autoencoder import Autoencoder, Posterior
 from ..errors import ArdtoolError, ConfigError
-from .jacobian import MEMORY_BUDGET, AllocatedBytes, Convention, JacobianNorms, inference_mode
+from .chunks import MEMORY_BUDGET, ChunkCost, first_line, in_chunks, is_out_of_memory, out_of_memory
+from .derivatives import FixedDecoder, NotDifferentiable, pulled_back, rademacher
+from .jacobian import Convention, JacobianNorms, inference_mode
 
-__all__ = ["EstimatorChoice", "choose_estimator", "cost_in_forwards", "decode_footprint", "pulled_back", "rademacher", "sketched_norms"]
+__all__ = ["EstimatorChoice", "choose_estimator", "cost_in_forwards", "pulled_back", "rademacher", "sketched_norms"]
 
 TOLERANCE = 0.05
 VARIATION = 0.5
 FORWARDS_PER_PRODUCT = 3
+MOST_INDEPENDENT = 64
+SLACK = 1.25
 
 
 def sketched_norms(
@@ -51,7 +57,7 @@ def sketched_norms(
     """Unbiased estimates of the squared column norms of the decoder's Jacobian at the means of N codes.
 
     One forward pass for each sample and one backward pass for each sample and probe, whatever L is. The result does not depend on
-    `memory` beyond rounding.
+    `memory` beyond rounding. Signs are drawn code by code: consecutive blocks of codes with the same generator, joined, are one call.
 
     Arguments:
         model: its `decode` is differentiated in reverse mode, in inference mode and float32.
@@ -59,14 +65,14 @@ def sketched_norms(
         generator: source of the projections.
         probes: projections for each sample, ≥ 1.
         convention: `paper`; the other convention is not a sum of squares and has no such estimate.
-        memory: bytes that the intermediate values of one chunk may take, about.
+        memory: bytes that the intermediate values of one chunk may take.
 
     Returns:
         Contributions with shape (N, L), ≥ 0, whose mean is w and whose `stderr` counts samples and probes.
 
     Raises:
         ConfigError: for the authors' convention, or fewer than one probe.
-        ArdtoolError: where the output of the decoder does not depend differentiably on the codes.
+        ArdtoolError: the decoder cannot decode, does not depend differentiably on the codes, or does not fit into memory.
     """
     if convention != "paper":
         raise ConfigError(
@@ -75,63 +81,51 @@ def sketched_norms(
         )
     if probes < 1:
         raise ConfigError(f"The sketch needs at least 1 probe per sample, not {probes}.", "Use 1 and more samples.")
-    z = codes.mean.to(device)
-    context = None if codes.context is None else codes.context.to(device)
     with inference_mode(model):
-        row, outputs = decode_footprint(model, z, context)
-        size = max(1, memory // (3 * row + 12 * probes * outputs))
-        parts = []
-        for start in range(0, len(z), size):
-            part = slice(start, start + size)
-            signs = rademacher((len(z[part]), probes, outputs), generator, z.device)
-            gradients = pulled_back(model, z[part], None if context is None else context[part], signs)
-            parts.append(gradients.double().square().mean(dim=1).cpu())
-    return JacobianNorms(torch.cat(parts), outputs, "paper")
+        decoder = FixedDecoder.at(model, codes, codes.mean, device, memory)
+        with _differentiable():
+            if not decoder.agrees("reverse"):
+                raise NotDifferentiable("its derivative is not that of its output")
+            contributions = _squared_products(decoder, generator, probes)
+            if not decoder.stays_along((contributions == 0).all(dim=0)):
+                raise NotDifferentiable("its derivative is zero where its output changes")
+    return JacobianNorms(contributions, decoder.outputs, "paper", "sketch")
 
 
-def rademacher(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Independent signs −1 and +1 in float32; the same whether they are drawn in one piece or in several."""
-    return torch.randint(0, 2, shape, generator=generator, device=generator.device).to(device).float().mul_(2).sub_(1)
+def _squared_products(decoder: FixedDecoder, generator: torch.Generator, probes: int) -> Tensor:
+    """Mean over probes of (J_iᵀ r)² with shape (N, L), float64. Signs are drawn code by code, whatever the chunks are."""
+    contributions = torch.zeros(len(decoder), decoder.axes, dtype=torch.float64)
+    reverse = decoder.reverse_cost
+    cost = ChunkCost(12 * decoder.outputs + 8 * decoder.axes, reverse.pair, reverse.device)
+
+    def squares(part: slice, some: slice) -> Tensor:
+        signs = rademacher((part.stop - part.start, some.stop - some.start, decoder.outputs), generator, decoder.z.device)
+        return pulled_back(decoder.model, *decoder.at_rows(part), signs).square().sum(dim=1).cpu().double()
+
+    for part, _, found in in_chunks(len(decoder), probes, cost, decoder.memory, squares, generator=generator):
+        contributions[part] += found / probes
+    return contributions
 
 
-def pulled_back(model: Autoencoder, z: Tensor, context: Tensor | None, vectors: Tensor) -> Tensor:
-    """Jᵀ v at every code for its own vectors: codes (n, L) and vectors (n, p, D) give (n, p, L). Call it in `inference_mode`.
-
-    Raises:
-        ArdtoolError: where the output does not depend differentiably on the codes.
-    """
-    with torch.enable_grad():
-        inputs = z.detach().clone().requires_grad_()
-        outputs = model.decode(inputs, context).flatten(1)
-        gradients: list[Tensor] = []
-        for probe in vectors.unbind(dim=1):
-            last = len(gradients) + 1 == vectors.shape[1]
-            found = (None,)
-            if outputs.requires_grad:
-                found = torch.autograd.grad(outputs, inputs, probe.to(outputs.dtype), retain_graph=not last, allow_unused=True)
-            if found[0] is None:
-                raise ArdtoolError(
-                    "The decoder cannot be differentiated: its output does not depend on the codes through torch operations.",
-                    "Use the estimator 'sobol', which only decodes.",
-                )
-            gradients.append(found[0])
-    return torch.stack(gradients, dim=1)
-
-
-@torch.no_grad()
-def decode_footprint(model: Autoencoder, z: Tensor, context: Tensor | None) -> tuple[int, int]:
-    """Bytes of all intermediate values that one more code adds to a decoded batch, and the number of outputs D.
-
-    The difference between two codes and one leaves out what does not grow with the batch, such as views of weights.
-    """
-    totals, outputs = [], 0
-    for rows in (1, 2):
-        code = z[:1].expand(rows, *z.shape[1:])
-        own = None if context is None else context[:1].expand(rows, *context.shape[1:])
-        with AllocatedBytes() as allocated:
-            outputs = model.decode(code, own).numel() // rows
-        totals.append(allocated.total)
-    return max(totals[1] - totals[0], 4 * outputs, 1), outputs
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Says in one line that the sketch does not work for a decoder, and what does."""
+    try:
+        yield
+    except ArdtoolError as error:
+        if not isinstance(error, NotDifferentiable):
+            raise
+        reason = error.message
+    except Exception as error:  # whatever a decoder says when it is differentiated: plain decoding has worked before
+        if is_out_of_memory(error):
+            raise out_of_memory(first_line(error)) from error
+        reason = first_line(error)
+    else:
+        return
+    raise NotDifferentiable(
+        f"The decoder cannot be differentiated in reverse mode: {reason}.",
+        "Use the estimator 'exact', which knows other ways, or 'sobol', which only decodes.",
+    )
 
 
 @dataclass(frozen=True)
@@ -141,7 +135,7 @@ class EstimatorChoice:
     Attributes:
         estimator: `exact` or `sketch`.
         reason: one sentence with the counted costs.
-        exact_forwards, sketch_forwards: counted costs in decoded samples; the sketch's is infinite where it cannot reach the error.
+        exact_forwards, sketch_forwards: counted costs in decoded samples; the sketch's is infinite where it is not defined.
         samples: N for the chosen estimator.
         probes: projections per sample for the sketch, 1 for `exact`.
     """
@@ -175,13 +169,15 @@ def choose_estimator(
     available: int | None = None,
     tolerance: float = TOLERANCE,
     variation: float = VARIATION,
+    elements: int = 1,
     convention: Convention = "paper",
 ) -> EstimatorChoice:
-    """The cheaper of exact and sketch at the same relative standard error of an axis' weight.
+    """The cheaper of exact and sketch at about the same relative standard error of an axis' weight.
 
     The error asked for is the greater of `tolerance` and what exact derivatives at `samples` codes have, v / √samples. The sketch
-    needs N products with (v² + 2 (1 + v²) / p) / N at most its square (see the head of this file); where only `available` codes exist,
-    more probes for each of them.
+    needs N products with (v² + 2 (1 + v²) / (p r)) / N at most its square (see the head of this file), where r is the number of
+    independent directions that an axis of several elements is taken to have. The spread between samples stays however many probes
+    there are, so where codes are few, or an axis has several elements, the sketch may have 1.25 times its variance.
 
     Arguments:
         latent_dim: L.
@@ -190,23 +186,22 @@ def choose_estimator(
         available: codes there are; None for as many as needed.
         tolerance: relative standard error that suffices, > 0.
         variation: v, relative standard deviation of an axis' squared column norm between samples.
+        elements: how many elements of the code an axis has.
         convention: the authors' convention is always exact.
     """
     exact = cost_in_forwards("exact", latent_dim, samples, outputs=outputs)
     if convention != "paper":
         return EstimatorChoice("exact", f"exact: the sketch is not defined for '{convention}'", exact, float("inf"), samples, 1)
-    square = max(tolerance**2, variation**2 / samples)
-    count, probes = ceil(round((2 + 3 * variation**2) / square, 6)), 1
+    spread = variation**2
+    noise = 2 * (1 + spread) / min(elements, MOST_INDEPENDENT)
+    square = max(tolerance**2, spread * (SLACK if elements > 1 else 1) / samples)
+    count, probes = ceil(round((spread + noise) / square, 6)), 1
     if available is not None and count > available:
-        spare = available * square - variation**2
-        count = available
-        probes = ceil(round(2 * (1 + variation**2) / spare, 6)) if spare > 0 else 0
-    error = f"{100 * square**0.5:.3g} % standard error"
-    if probes == 0:
-        reason = f"exact: no sketch of the {available:,} codes at hand reaches a {error}"
-        return EstimatorChoice("exact", reason, exact, float("inf"), samples, 1)
+        square = max(square, SLACK * spread / available)
+        count, probes = available, ceil(round(noise / (available * square - spread), 6))
     sketch = cost_in_forwards("sketch", latent_dim, count, probes=probes)
     chosen: Literal["exact", "sketch"] = "sketch" if sketch < exact else "exact"
+    error = f"{100 * square**0.5:.3g} % standard error"
     costs = f"for a {error} the sketch costs {sketch:,} decoder passes and exact derivatives at {samples:,} codes {exact:,}"
     best = (count, probes) if chosen == "sketch" else (samples, 1)
     return EstimatorChoice(chosen, f"{chosen}: {costs}", exact, sketch, *best)

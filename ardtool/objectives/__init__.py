@@ -5,9 +5,31 @@
 
 from __future__ import annotations
 
-from .ard_vae import ArdVae
+from .ard_vae import ArdVae, SigmaArdVae
+from .beta_tcvae import BetaTcVae
+from .dip_vae import DipVaeI, DipVaeII
+from .geco import Geco
 from .objective import Objective
+from .rae import Ae, Rae
+from .sigma_vae import SigmaVae
+from .vae import BetaVae, Vae
+from .wae_gan import WaeGan
+from .wae_mmd import WaeMmd
 
 __all__ = ["OBJECTIVES", "Objective"]
 
-OBJECTIVES: dict[str, type[Objective]] = {"ard-vae": ArdVae}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "ard-vae": ArdVae,
+    "vae": Vae,
+    "beta-vae": BetaVae,
+    "beta-tcvae": BetaTcVae,
+    "dip-vae-i": DipVaeI,
+    "dip-vae-ii": DipVaeII,
+    "rae": Rae,
+    "ae": Ae,
+    "wae-mmd": WaeMmd,
+    "wae-gan": WaeGan,
+    "geco-l0-arm-vae": Geco,
+    "sigma-vae": SigmaVae,
+    "sigma-ard-vae": SigmaArdVae,
+}

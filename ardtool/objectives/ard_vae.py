@@ -17,8 +17,8 @@ Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 16-18, Algorithms 1 and 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,14 +28,16 @@ from ..latent.gaussian import kl_to_gaussian
 from ..latent.precision import GammaPosterior
 from ..latent.student_t import kl_to_student_t
 from ..networks.build import NetworkAutoencoder
-from .objective import Objective, reconstruction_error
+from .objective import Objective, Setup, reconstruction_error
 
-__all__ = ["ArdVae"]
+__all__ = ["ArdVae", "SigmaArdVae"]
 
 MSE_MEMORY = 0.99
 LARGEST_BETA = 1000.0  # times the data's variance: everything has collapsed long before
 SEARCH_SHARE = 0.75
 SEARCH_STEP = 1.5
+PRIOR_SETTINGS = ("prior", "student_t_draws", "prior_a0", "prior_b0", "prior_mean", "rao_blackwell")
+TABLE_6 = {"mnist": 0.5, "celeba": 1.0, "cifar10": 0.05, "imagenet32": 0.05, "dsprites": 5.0, "shapes3d": 5.0}
 
 
 class ArdVae(Objective):
@@ -54,7 +56,12 @@ class ArdVae(Objective):
         rao_blackwell: estimate b from posterior means and variances instead of sampled codes.
     """
 
+    summary_line = "VAE with a Gamma-Gaussian prior estimated from encoded data"
+    paper = "Saha, Joshi, Whitaker, arXiv 2501.10901"
+    takes = frozenset({"beta", "target_mse", "likelihood", "alpha_samples", "alpha_every", *PRIOR_SETTINGS})
+    table = MappingProxyType({name: {"beta": beta} for name, beta in TABLE_6.items()})
     holds_out_codes = True
+    sampler = "paper"
 
     def __init__(
         self,
@@ -94,10 +101,9 @@ class ArdVae(Objective):
         self.register_buffer("prior_variance", torch.ones(latent_dim))
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], *, data_variance: float, mse_floor: float) -> ArdVae:
-        names = ("beta", "target_mse", "likelihood", "prior", "student_t_draws", "prior_a0", "prior_b0", "prior_mean", "rao_blackwell")
-        chosen = {name: settings[name] for name in names}
-        return cls(settings["latent"], data_variance=data_variance, mse_floor=mse_floor, **chosen)
+    def made_for(cls, setup: Setup) -> ArdVae:
+        chosen = {name: setup.settings[name] for name in ("beta", "target_mse", "likelihood", *PRIOR_SETTINGS)}
+        return cls(setup.latent_dim, data_variance=setup.data_variance, mse_floor=setup.mse_floor, **chosen)
 
     def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         posterior = model.encode(x)
@@ -154,3 +160,12 @@ class ArdVae(Objective):
             "prior_variance_min": float(self.prior_variance.min()),
             "prior_variance_max": float(self.prior_variance.max()),
         }
+
+
+class SigmaArdVae(ArdVae):
+    """The ARD-VAE with a calibrated decoder, β = 2 · running mean squared error per output: `ard-vae` with `--beta auto`."""
+
+    summary_line = "ARD-VAE with a calibrated decoder, so that no β is chosen"
+    paper = "as ard-vae, with Rybkin et al., arXiv 2006.13202"
+    takes = ArdVae.takes - {"beta", "target_mse"}
+    table = MappingProxyType({"": {"beta": "auto"}})

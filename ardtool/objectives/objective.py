@@ -7,7 +7,8 @@ or compiled. The training loop knows this interface and no method by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,28 +17,108 @@ from ..autoencoder import Posterior
 from ..latent.precision import GammaPosterior
 from ..networks.build import NetworkAutoencoder
 
-__all__ = ["Objective", "reconstruction_error"]
+__all__ = ["NoOptions", "Objective", "OwnCount", "Setup", "option", "reconstruction_error"]
+
+
+def option(default: Any, help_text: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field of a method's options with its meaning and the range it may have, both ends included."""
+    return field(default=default, metadata={"help": help_text, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For methods without options of their own."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run tells its objective.
+
+    Attributes:
+        latent_dim: L.
+        outputs: D, all entries of one sample.
+        training_samples: samples that gradient steps are made from.
+        data_variance: mean variance of the data per output.
+        mse_floor: the squared error per output below which a difference is not visible.
+        settings: resolved general settings by name, such as `beta` and `likelihood`.
+        options: the method's own, an instance of its `Options`.
+    """
+
+    latent_dim: int
+    outputs: int
+    training_samples: int
+    data_variance: float
+    mse_floor: float
+    settings: Mapping[str, Any]
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class OwnCount:
+    """A method's own notion of active axes, beside the common relevance score.
+
+    Attributes:
+        notion: what is counted, such as "open gates".
+        axes: which axes those are, ascending.
+        constraint_met: whether the method reached what its notion presupposes; None where it has no such condition.
+        reason: why not, or "".
+    """
+
+    notion: str
+    axes: list[int]
+    constraint_met: bool | None = None
+    reason: str = ""
 
 
 class Objective(nn.Module):
-    """A training objective with its state.
+    """A training objective with its state. Further networks it needs are its submodules.
 
     Attributes:
+        summary_line: what the method is, in half a line.
+        paper: where it comes from.
+        prefix: first part of the names of its options.
+        Options: dataclass of its own options, each made by `option`.
+        takes: general settings that not every method has and this one does.
+        table: values of settings and options by data set ("" for all others), such as those of supp. Table 6.
+        stochastic: whether the encoder has log variances.
         holds_out_codes: whether a part of the training data (X_α) is held out of the gradient steps each epoch to estimate a prior.
+        plateau: whether the learning rates are halved when the validation loss stands still.
+        further_batches: a step is given so many random batches behind its own.
+        sampler: how new codes are drawn, see `latent/sampling.py`.
     """
 
-    holds_out_codes = False
+    summary_line: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    prefix: ClassVar[str] = ""
+    Options: ClassVar[type] = NoOptions
+    takes: ClassVar[frozenset[str]] = frozenset()
+    table: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    stochastic: ClassVar[bool] = True
+    holds_out_codes: ClassVar[bool] = False
+    plateau: ClassVar[bool] = True
+    further_batches: ClassVar[int] = 0
+    sampler: ClassVar[str] = "prior"
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], *, data_variance: float, mse_floor: float) -> Objective:
-        """The objective of a run.
-
-        Arguments:
-            settings: resolved training settings by name.
-            data_variance: mean variance of the data per output.
-            mse_floor: the squared error per output below which a difference is not visible.
-        """
+    def made_for(cls, setup: Setup) -> Objective:
+        """The objective of a run."""
         raise NotImplementedError
+
+    @classmethod
+    def values_for(cls, data_name: str) -> Mapping[str, Any]:
+        """Its settings and options for a data set, by name."""
+        return cls.table.get(data_name, cls.table.get("", {}))
+
+    def prepare(self, model: NetworkAutoencoder) -> None:
+        """Change the network before the first step, e.g. constrain its weights."""
+
+    def finished(self, model: NetworkAutoencoder) -> NetworkAutoencoder:
+        """The network that is scored and saved: itself, or a copy with what this objective adds folded in."""
+        return model
+
+    def own_count(self) -> OwnCount | None:
+        """The method's own active axes, where it has such a notion."""
+        return None
 
     def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The terms of the loss by name for samples x with shape (B, *input_shape), each a scalar; `loss` is what is minimised.

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ..errors import ConfigError
 
-__all__ = ["TrainConfig", "config_from"]
+__all__ = ["TrainConfig", "config_from", "convert"]
 
 Likelihood = Literal["auto", "gaussian", "bernoulli"]
 Prior = Literal["gaussian", "student-t"]
@@ -53,6 +53,7 @@ class TrainConfig:
     val_fraction: float = _setting(0.1, "Share of the data held out for validation where there is no official split.")
     threshold: float = _setting(0.99, "Share of the total relevance that the active axes exceed.")
     seed: int = _setting(0, "Seed of everything random.")
+    options: Mapping[str, Any] = field(default_factory=dict, metadata={"help": "Options of the method by name, such as rae.variant."})
 
     def validated(self) -> TrainConfig:
         """This configuration, after checking every range.
@@ -85,11 +86,16 @@ class TrainConfig:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All settings by name; options of the method under their dotted names."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "options"}
+        return values | dict(self.options)
 
 
 def config_from(settings: Mapping[str, Any], where: str) -> TrainConfig:
     """A validated configuration from names and values, which may be strings.
+
+    Options of a method have a dotted name, `rae.variant`, or are grouped under its first part, `rae: {variant: gp}`. They are checked
+    when the method is known, by `training.resolve.resolved`.
 
     Arguments:
         settings: values by name; names may use dashes.
@@ -98,21 +104,32 @@ def config_from(settings: Mapping[str, Any], where: str) -> TrainConfig:
     Raises:
         ConfigError: an unknown name (with the nearest known one) or a value of the wrong type.
     """
-    hints = typing.get_type_hints(TrainConfig)
-    values = {}
+    hints = {name: hint for name, hint in typing.get_type_hints(TrainConfig).items() if name != "options"}
+    values: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for raw_name, value in settings.items():
         name = str(raw_name).replace("-", "_")
+        if "." in name:
+            options[name] = value
+            continue
+        if name not in hints and isinstance(value, Mapping):
+            options |= {f"{name}.{inner}".replace("-", "_"): each for inner, each in value.items()}
+            continue
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
             raise ConfigError(
                 f"{where}: unknown setting '{raw_name}'.", f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(hints)}."
             )
-        values[name] = _convert(name, value, hints[name], where)
-    return TrainConfig(**values).validated()
+        values[name] = convert(name, value, hints[name], where)
+    return TrainConfig(**values, options=options).validated()
 
 
-def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type that the field declares."""
+def convert(name: str, value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type that a field declares.
+
+    Raises:
+        ConfigError: it is of another type.
+    """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
     for option in options:
         if option is type(None):

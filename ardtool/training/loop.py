@@ -87,12 +87,14 @@ class TrainingRun:
     def __post_init__(self) -> None:
         self.model.to(self.device)
         self.objective.to(self.device)
+        self.objective.prepare(self.model)
         self.optimisers = self.objective.optimisers(self.model, self.lr, fused=True, eps=ADAM_EPS)
         self.schedulers = [
             torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimiser, factor=0.5, patience=max(self.config.lr_patience - 1, 0), threshold=1e-4, threshold_mode="abs"
             )
             for optimiser in self.optimisers
+            if self.objective.plateau
         ]
 
     @property
@@ -164,8 +166,9 @@ class TrainingRun:
 
     def count_active(self) -> int:
         """The number of active axes as things stand, from up to 100 validation samples."""
+        model = self.objective.finished(self.model)
         codes = codes_of(self.encode(self.validation[:REFERENCE_ROWS]), self.objective, self.config.seed)
-        norms = column_norms(self.model, codes.reference.rows(slice(0, TRACE_SAMPLES)), device=self.device)
+        norms = column_norms(model, codes.reference.rows(slice(0, TRACE_SAMPLES)), device=self.device)
         return int(active_count(norms.weight * codes.axis_variance, self.config.threshold))
 
     def trace_epochs(self) -> set[int]:
@@ -184,6 +187,10 @@ class TrainingRun:
         if self.objective.holds_out_codes:
             self.learn_prior(self.train[order[: self.alpha_size]], self.epochs)
         return codes_of(self.encode(self.train[order[:MOMENT_SAMPLES]]), self.objective, self.config.seed)
+
+    def finish(self) -> None:
+        """Put what the objective adds to the network into it: the model that is scored and saved."""
+        self.model = self.objective.finished(self.model).eval()
 
     def state(self) -> dict[str, Any]:
         """All that continues a run, nested."""
@@ -220,13 +227,19 @@ class TrainingRun:
             if after_step is not None:
                 after_step(number, len(batches))
         means = {name: float(total) / len(batches) for name, total in totals.items()}
-        return means, sum(len(index) for index in batches), time.perf_counter() - began
+        return means, len(batches) * min(self.config.batch_size, len(rest)), time.perf_counter() - began
 
     def _batches(self, rest: Tensor) -> Iterator[Tensor]:
-        """Full batches in random order; what does not fill a batch waits for another epoch."""
+        """Full batches in random order, each with as many random ones behind it as the objective asks for.
+
+        What does not fill a batch waits for another epoch.
+        """
         size = min(self.config.batch_size, len(rest))
-        order = rest[torch.randperm(len(rest), generator=seeded(self.config.seed, self.epoch, "shuffle"))]
-        yield from order[: len(order) // size * size].split(size)
+        generator = seeded(self.config.seed, self.epoch, "shuffle")
+        order = rest[torch.randperm(len(rest), generator=generator)]
+        for batch in order[: len(order) // size * size].split(size):
+            further = torch.randint(len(rest), (self.objective.further_batches * size,), generator=generator)
+            yield torch.cat([batch, rest[further]])
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:

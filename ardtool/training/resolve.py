@@ -8,7 +8,9 @@ Defaults where neither the user nor the data set says otherwise, chosen on `spri
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +20,10 @@ from ..errors import ConfigError, DataError, TrainingError
 from ..networks.build import ARCHITECTURES, architecture_record, build_network
 from ..networks.specs import PAPER_NETWORKS
 from ..objectives import OBJECTIVES
+from ..objectives.objective import Setup
 from .config import TrainConfig
 from .loop import TrainingRun, hold_out_size
+from .options import METHOD_SETTINGS, options_of, resolved_options
 
 __all__ = ["prepare_run", "resolved"]
 
@@ -39,16 +43,39 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
     """
     if config.method not in OBJECTIVES:
         raise ConfigError(f"Unknown method '{config.method}'.", f"Known are {', '.join(OBJECTIVES)}.")
+    own = OBJECTIVES[config.method].values_for(data.name if data.settings else "")
+    _check_settings(config, own)
     arch = _arch(config, data)
-    likelihood = data.settings.get("likelihood", "gaussian") if config.likelihood == "auto" else config.likelihood
+    likelihood = config.likelihood
+    if likelihood == "auto":
+        likelihood = data.settings.get("likelihood", "gaussian") if "likelihood" in OBJECTIVES[config.method].takes else "gaussian"
     if likelihood == "bernoulli" and data.value_range != (0.0, 1.0):
         raise ConfigError("--likelihood bernoulli needs images in [0, 1].", "Use --likelihood gaussian.")
     beta = config.beta
     if beta is None:
-        beta = data.settings.get("beta", IMAGE_BETA if data.is_images else VECTOR_BETA)
-    epochs = config.epochs or data.settings.get("epochs") or _epochs(config, data)
+        beta = own.get("beta", _default_beta(config.method, data))
+    epochs = config.epochs or own.get("epochs") or data.settings.get("epochs") or _epochs(config, data)
     lr = config.lr or (PAPER_RATE if arch in PAPER_NETWORKS else OWN_RATE)
-    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, lr=lr)
+    options = resolved_options(config.method, config.options, own)
+    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, lr=lr, options=options)
+
+
+def _default_beta(method: str, data: DataSet) -> float | None:
+    if "beta" not in OBJECTIVES[method].takes:
+        return None
+    return IMAGE_BETA if data.is_images else VECTOR_BETA
+
+
+def _check_settings(config: TrainConfig, own: Mapping[str, Any]) -> None:
+    """Refuse settings that the method does not have, unless they say what holds anyway."""
+    takes = OBJECTIVES[config.method].takes
+    for name in METHOD_SETTINGS:
+        usual = (getattr(TrainConfig, name), own.get(name), "gaussian" if name == "likelihood" else None)
+        if name not in takes and getattr(config, name) not in usual:
+            having = ", ".join(method for method, objective in OBJECTIVES.items() if name in objective.takes)
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is no setting of {config.method}.", f"Leave it out; methods that have it: {having}."
+            )
 
 
 def _arch(config: TrainConfig, data: DataSet) -> str:
@@ -95,11 +122,17 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> Tra
         )
     if not data.is_images:
         data = data.standardised(Scaling.fit(data.values[train]))
-    record = architecture_record(config.arch or "auto", data.shape, config.latent, value_range=data.value_range)
+    method = OBJECTIVES[config.method]
+    record = architecture_record(
+        config.arch or "auto", data.shape, config.latent, value_range=data.value_range, stochastic=method.stochastic
+    )
     variance = _variance(data, train)
     span = 1.0 if data.value_range is None else data.value_range[1] - data.value_range[0]
     floor = (GREY_LEVEL * span if data.is_images else VECTOR_FLOOR) ** 2
-    objective = OBJECTIVES[config.method].from_settings(config.to_dict(), data_variance=variance, mse_floor=floor)
+    samples = len(train) - (hold_out_size(config.alpha_samples, len(train)) if method.holds_out_codes else 0)
+    options = options_of(config.method, config.options)
+    setup = Setup(config.latent, math.prod(data.shape), samples, variance, floor, config.to_dict(), options)
+    objective = method.made_for(setup)
     network = build_network(record, config.seed)
     return TrainingRun(config, network, objective, data, train, validation, device)
 

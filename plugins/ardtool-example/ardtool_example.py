@@ -19,18 +19,26 @@ def load(path: Path, device: Any) -> Any:
     import numpy as np
     import torch
 
+    with np.load(path, allow_pickle=False) as file:
+        mean, components = torch.from_numpy(file["mean"]).float(), torch.from_numpy(file["components"]).float()
+    latent_dim, outputs = components.shape
+    model = build({"latent_dim": latent_dim, "outputs": outputs})
+    encoder, decoder = {"weight": components, "bias": -components @ mean}, {"weight": components.T, "bias": mean}
+    model.encoder.load_state_dict(encoder)
+    model.decoder.load_state_dict(decoder)
+    return model.to(device)
+
+
+def build(record: dict[str, Any]) -> Any:
+    """The same model with any weights, from the record that a pruned model's file holds."""
+    from torch import nn
+
     from ardtool import ModulePair
 
-    with np.load(path, allow_pickle=False) as file:
-        mean = torch.from_numpy(file["mean"]).float().to(device)
-        components = torch.from_numpy(file["components"]).float().to(device)
-    latent_dim, outputs = components.shape
-    return ModulePair(
-        encoder=lambda x: (x - mean) @ components.T,
-        decoder=lambda z: z @ components + mean,
-        input_shape=(outputs,),
-        latent_dim=latent_dim,
-    )
+    latent_dim, outputs = record["latent_dim"], record["outputs"]
+    model = ModulePair(nn.Linear(outputs, latent_dim), nn.Linear(latent_dim, outputs), (outputs,), latent_dim)
+    model.build_record = record
+    return model
 
 
-plugin = PluginSpec("example", "PCA models in .npz files", matches, load)
+plugin = PluginSpec("example", "PCA models in .npz files", matches, load, build)

@@ -14,17 +14,20 @@ from ardtool.cli.main import app
 from ardtool.version import __version__
 
 SHARED = "--device --seed --json --quiet --force --plugin --help"
+FOREIGN = f"--granularity --trust {SHARED}"
 CODES = "--data --latents --assume-prior --data-root"
 OPTIONS = {
-    "train": "--data --image-size --val-fraction --data-root --latent --method --arch --beta --target-mse --likelihood --prior "
-    f"--alpha-samples --alpha-every --threshold --epochs --batch-size --lr --config --set --out --resume {SHARED}",
-    "relevance": f"--samples --threshold --convention --estimator --basis --out --plot {CODES} {SHARED}",
-    "prune": f"--out --threshold --keep --axes --data --data-root {SHARED}",
-    "sample": f"--out -n --sampler --all-axes {CODES} {SHARED}",
-    "traverse": f"--out --axes --range --steps --gif --reference {CODES} {SHARED}",
-    "evaluate": f"--data --metrics --out --data-root {SHARED}",
-    "encode": f"--data --out --axes --split --data-root {SHARED}",
-    "decode": f"--out {SHARED}",
+    "train": "--data --image-size --val-fraction --data-root --latent --method --list-methods --arch --beta --target-mse "
+    f"--likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --config --set --out --resume {SHARED}",
+    "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot {CODES} {FOREIGN}",
+    "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",
+    "sample": f"--out -n --sampler --all-axes {CODES} {FOREIGN}",
+    "traverse": f"--out --axes --range --steps --gif --reference {CODES} {FOREIGN}",
+    "evaluate": f"--data --metrics --out --data-root {FOREIGN}",
+    "encode": f"--data --out --axes --split --data-root {FOREIGN}",
+    "decode": f"--out --trust {SHARED}",
+    "inspect": "--json --quiet --help",
+    "convert": "--out --json --quiet --force --help",
     "data": "--data-root --json --quiet --help",
     "plugins": "--json --quiet --help",
 }

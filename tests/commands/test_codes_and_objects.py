@@ -14,6 +14,7 @@ import ardtool
 from ardtool.commands.codes_file import read_codes
 from ardtool.commands.opening import codes_for, measured_by, open_model
 from ardtool.errors import ArdtoolError, DataError, ModelFileError
+from ardtool.latent.axes import LatentAxes
 from ardtool.latent.precision import GammaPosterior
 from ardtool.storage.model_file import load_model
 
@@ -43,7 +44,7 @@ def test_axes_of_a_file_may_come_in_any_order(vectors_run, tmp_path):
     order = [3, 1, 0, 5, 4, 2]
     np.savez(tmp_path / "straight.npz", mean=mean)
     np.savez(tmp_path / "mixed.npz", mean=mean[:, order], log_variance=spread[:, order], axes=order)
-    posterior = read_codes(tmp_path / "mixed.npz", 6).posterior()
+    posterior = read_codes(tmp_path / "mixed.npz", LatentAxes((6,))).posterior()
     np.testing.assert_array_equal(posterior.mean, mean)
     np.testing.assert_array_equal(posterior.log_variance, spread)
     for name in ("straight", "mixed"):
@@ -111,7 +112,7 @@ def test_wrong_codes_are_one_sentence(vectors_run, tmp_path, arrays, said, comma
 )
 def test_damaged_files_of_codes_are_one_sentence(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
-    assert said in refused(DataError, read_codes, tmp_path / name, 6)
+    assert said in refused(DataError, read_codes, tmp_path / name, LatentAxes((6,)))
 
 
 def test_a_truncated_archive_of_codes(vectors_run, vectors_file, tmp_path):

@@ -16,7 +16,8 @@ from torch import nn
 
 import ardtool
 from ardtool.autoencoder import Posterior
-from ardtool.commands.opening import codes_for, data_for
+from ardtool.commands.inputs import data_for
+from ardtool.commands.opening import codes_for
 from ardtool.data.dataset import DataSet
 from ardtool.errors import ArdtoolError, ConfigError, DataError
 from ardtool.metrics.reconstruction import elbo
@@ -282,7 +283,7 @@ def test_suffixes_may_be_written_large(images_run, tmp_path):
         (lambda m, t: ardtool.sample(m, out=t / "x.mp4"), "expected a picture (.png, .jpg, .webp), an array (.npz, .npy) or a folder."),
         (
             lambda m, t: ardtool.sample(m, out=t / "x.png", sampler="foo"),
-            "--sampler is 'foo'; expected one of paper, centred, full-gaussian,",
+            "--sampler is 'foo'; expected one of prior, paper, centred, full-gaussian, gmm.",
         ),
         (lambda m, t: ardtool.encode(m, data="no", out=t / "x.npz", axes="relevant"), "--axes must be all or active."),
         (lambda m, t: ardtool.decode(m, codes=t / "no.npz", out=t / "x.mp4"), "expected .npz or .npy, or a picture for images."),

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 import ardtool
+from ardtool.autoencoder import Posterior
+from ardtool.commands.estimation import Request, estimate
 from ardtool.errors import ConfigError
+from ardtool.latent.axes import LatentAxes
+from ardtool.latent.codes import LatentCodes
+from ardtool.latent.precision import GammaPosterior
+from ardtool.latent.statistics import CodeStatistics
 
 DEVIATIONS = torch.tensor([3.0, 1.0, 0.05, 2.0])
 
@@ -30,7 +36,7 @@ def test_scores_of_a_linear_decoder(linear, estimator, samples):
 
 
 def test_auto_sketches_wide_latent_spaces_and_says_why():
-    model = ardtool.ModulePair(nn.Identity(), nn.Linear(300, 20), (300,), 300)
+    model = ardtool.ModulePair(nn.Identity(), nn.Linear(300, 300), (300,), 300)
     result = ardtool.relevance(model, data=torch.randn(1500, 300))
     assert result.estimator["name"] == "sketch"
     assert "the sketch costs" in result.estimator["reason"]
@@ -70,3 +76,32 @@ def test_combinations_that_are_not_defined(linear):
         assert caught.value.message.startswith(sentence)
     with pytest.raises(ardtool.ArdtoolError):
         ardtool.relevance(model, data=x, estimator="sketch", convention="authors-code")
+
+
+@pytest.mark.parametrize("latent_dim", [1000, 1100])
+def test_directions_of_an_ard_model_are_scored_about_zero_at_any_size(latent_dim):
+    """Above 1,024 axes the codes themselves take the place of their covariance; their mean counts in the prior's variance all the same."""
+    torch.manual_seed(0)
+    z = 3 + 0.1 * torch.randn(200, latent_dim)
+    model = ardtool.ModulePair(nn.Identity(), nn.Linear(latent_dim, 4, bias=False), (latent_dim,), latent_dim)
+    prior = GammaPosterior.uninformed(latent_dim).updated(z)
+    codes = LatentCodes(CodeStatistics.of(z), Posterior(z), prior)
+    found = estimate(model, codes, LatentAxes((latent_dim,)), Request(basis="principal")).scores
+    expected = float(model.decode(z).detach().double().square().sum(dim=1).mean())
+    assert sum(axis.score for axis in found.axes) == pytest.approx(expected, rel=0.02)
+
+
+def test_the_kl_does_not_depend_on_the_estimator():
+    torch.manual_seed(0)
+    posterior = Posterior(torch.randn(500, 3) * torch.tensor([1.0, 1.0, 0.0]), torch.log(torch.tensor([0.02, 0.02, 0.04])).expand(500, 3))
+    z = posterior.sample(torch.Generator().manual_seed(1))
+    codes = LatentCodes(CodeStatistics.of(z), posterior, GammaPosterior.uninformed(3).updated(z))
+    decoder = nn.Linear(3, 6)
+    with torch.no_grad():
+        decoder.weight[:, 2] = 0
+    model = ardtool.ModulePair(nn.Identity(), decoder, (6,), 3)
+    rows = [
+        {axis.axis: (axis.kl, axis.state) for axis in estimate(model, codes, LatentAxes((3,)), Request(estimator=estimator)).scores.axes}
+        for estimator in ("exact", "sobol")
+    ]
+    assert rows[0] == rows[1] and rows[0][2][1] == "collapsed"

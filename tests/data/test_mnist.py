@@ -41,8 +41,10 @@ def test_found_padded_and_split(tmp_path: Path, folder: str, suffix: str):
     assert torch.equal(train.values[:, 0, 2:30, 2:30], inner)
     assert train.values.long().sum() == inner.long().sum()  # the frame is zero
     assert (train.validation, test.validation) == (2, 0)  # a sixth, as 10,000 of 60,000
-    assert train.settings == {"arch": "paper-mnist", "beta": 0.5, "epochs": 50}
+    assert train.settings == {"arch": "paper-mnist", "epochs": 50}
     assert train.value_range == (0.0, 1.0)
+    plain = open_data("mnist", data_root=tmp_path, image_size="28")
+    assert torch.equal(plain.values[:, 0], inner) and plain.notes == () and plain.settings == {}  # without the frame, nothing is resized
 
 
 def test_damaged_files_say_expected_and_found(tmp_path: Path, sentence):

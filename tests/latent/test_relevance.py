@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ardtool.autoencoder import ModulePair, Posterior
+from ardtool.latent.axes import LatentAxes
 from ardtool.latent.codes import LatentCodes
 from ardtool.latent.jacobian import JacobianNorms, column_norms
 from ardtool.latent.precision import GammaPosterior
@@ -128,6 +129,42 @@ def test_standard_error_covers_the_truth(generator):
         axis = score_axes(codes, JacobianNorms(contributions, 1, "paper"), 0.99, generator).axes[0]
         hits += abs(axis.score - 1) < 1.96 * axis.score_stderr
     assert 0.90 <= hits / 400 <= 0.99
+
+
+def test_the_score_of_a_channel_is_the_sum_over_its_elements():
+    """Its weight is that sum over its mean variance, and its error counts that elements change together from sample to sample."""
+    axes, samples = LatentAxes((3, 2, 2)), 40
+    z = torch.randn(400, 12) * torch.linspace(0.2, 2, 12) + 1
+    contributions = torch.rand(samples, 12, dtype=torch.float64) * torch.linspace(3, 1, 12) + torch.rand(samples, 1, dtype=torch.float64)
+    codes, norms = codes_of(z), JacobianNorms(contributions, 10, "paper")
+    result = score_axes(codes, norms, 0.99, axes=axes)
+    elements = (contributions * codes.axis_variance).unflatten(1, axes.shape).sum((2, 3))
+    variance = codes.axis_variance.unflatten(0, axes.shape).mean((1, 2))
+    error = (elements.std(0).square() / samples + elements.mean(0).square() * 2 / codes.moments(axes).variance_count).sqrt()
+    assert len(result.axes) == 3
+    for row in result.axes:
+        assert row.score == pytest.approx(float(elements[:, row.axis].mean()))
+        assert row.variance == pytest.approx(float(variance[row.axis]))
+        assert row.weight == pytest.approx(row.score / row.variance)
+        assert row.score_stderr == pytest.approx(float(error[row.axis]))
+    whole = JacobianNorms(elements / variance, 10, "paper")  # as total effects of channels come
+    assert score_axes(codes, whole, 0.99, axes=axes).axes == result.axes
+    single = score_axes(codes, norms, 0.99, axes=LatentAxes((3, 2, 2), "element"))
+    assert len(single.axes) == 12 and sum(row.score for row in single.axes) == pytest.approx(sum(row.score for row in result.axes))
+
+
+def test_states_of_channels_count_nats_an_element():
+    """Four elements of 0.006 nats each have collapsed; as one axis they would have 0.024 nats."""
+    variance = 0.8978  # KL of N(0, 0.8978) from N(0, 1) is 0.0028 nats; a mean of variance 0.0063 adds as much again
+    mean, log_variance = torch.randn(4000, 8) * torch.tensor([1.0] * 4 + [0.0063**0.5] * 4), torch.zeros(4000, 8)
+    log_variance[:, 4:] = torch.tensor(variance).log()
+    log_variance[:, :4] = -4
+    z = mean + (log_variance / 2).exp() * torch.randn(4000, 8)
+    codes = LatentCodes(CodeStatistics.of(z), Posterior(mean, log_variance), None)
+    norms = exact_norms(torch.tensor([1.0] * 4 + [1e-3] * 4))
+    result = score_axes(codes, norms, 0.99, axes=LatentAxes((2, 2, 2)))
+    assert {row.axis: row.state for row in result.axes} == {0: "relevant", 1: "collapsed"}
+    assert result.axes[1].kl == pytest.approx(0.024, rel=0.05)
 
 
 def test_one_axis_and_a_dead_decoder():

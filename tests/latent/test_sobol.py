@@ -90,6 +90,62 @@ def test_chunks_do_not_change_the_result(memory):
     )
 
 
+def test_axes_of_several_elements_are_redrawn_as_a_whole():
+    """A linear decoder of independent elements: the score of an axis is the sum over its elements, in any order of elements."""
+    matrix, spread = torch.randn(12, 6), torch.tensor([2.0, 1.0, 0.3, 1.0, 0.5, 0.7])
+    groups = torch.tensor([1, 0, 2, 1, 1, 0])
+    codes = Posterior(torch.randn(8000, 6) * spread)
+    found = total_effects(pair(lambda z: z @ matrix.T, 6), codes, generator=seed(0), groups=groups)
+    exact = torch.zeros(3).index_add(0, groups, matrix.square().sum(0) * spread.square()).double()
+    assert found.contributions.shape == (4000, 3)
+    assert ((found.score - exact).abs() <= 4 * found.stderr).all()
+
+
+def test_redrawing_everything_is_the_whole_variance_and_elements_that_move_together_count_together():
+    """f = z₁ − z₂ with z₁ = z₂: each alone has an effect of its own, both together have none."""
+    z = torch.randn(4000, 1).expand(-1, 2).contiguous()
+    model = pair(lambda q: q[:, :1] - q[:, 1:], 2)
+    together = total_effects(model, Posterior(z), generator=seed(0), groups=torch.tensor([0, 0]))
+    apart = total_effects(model, Posterior(z), generator=seed(0))
+    assert together.score.item() == 0
+    assert ((apart.score - 1).abs() <= 4 * apart.stderr).all()
+
+
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_elements_as_groups_are_the_elements(memory):
+    model, codes = pair(convolutional(), 5), Posterior(torch.randn(14, 5))
+    whole = total_effects(model, codes, generator=seed(3))
+    found = total_effects(model, codes, generator=seed(3), groups=torch.arange(5), memory=memory)
+    torch.testing.assert_close(found.contributions, whole.contributions, rtol=1e-4, atol=1e-9)
+
+
+def test_channels_of_a_large_map_are_decoded_a_few_at_a_time():
+    """16,384 elements in 16 channels, decoded within 4 MiB: one copy of a code is 64 KiB, all 16 of all 8 pairs would be 8 MiB."""
+    sizes = []
+    weight = torch.rand(16)
+
+    def decode(z):
+        sizes.append(len(z))
+        return (z.unflatten(1, (16, 1024)) * weight[:, None]).sum(1)
+
+    groups = torch.arange(16).repeat_interleave(1024)
+    found = total_effects(pair(decode, 16384), Posterior(torch.randn(16, 16384)), generator=seed(0), groups=groups, memory=4 * 2**20)
+    assert found.contributions.shape == (8, 16)
+    torch.testing.assert_close(found.score, 1024 * weight.double().square(), rtol=0.15, atol=0)
+    assert max(sizes) * 16384 * 4 < 4 * 2**20
+
+
+def test_memory_that_runs_out_halves_the_chunks():
+    def decode(z):
+        if len(z) > 7:
+            raise MemoryError
+        return z.sin()
+
+    codes = Posterior(torch.randn(20, 5))
+    whole = total_effects(pair(torch.sin, 5), codes, generator=seed(0)).contributions
+    assert torch.equal(total_effects(pair(decode, 5), codes, generator=seed(0)).contributions, whole)
+
+
 class Witness(nn.Module):
     """Its context is the code itself, so a decoded row differs from its own context in the one axis that was moved, or in none."""
 
@@ -117,7 +173,7 @@ def test_central_differences_meet_exact_derivatives():
     exact = column_norms(model, codes)
     found = finite_difference_norms(model, codes)
     torch.testing.assert_close(found.weight, exact.weight, rtol=2e-3, atol=0)
-    assert isinstance(found, JacobianNorms) and found.outputs == exact.outputs
+    assert isinstance(found, JacobianNorms) and found.outputs == exact.outputs and found.mode == "central differences"
     torch.testing.assert_close(found.step, 0.01 * codes.mean.double().std(0, correction=0))
 
 
@@ -130,5 +186,8 @@ def test_an_axis_that_does_not_vary_has_a_step_too():
 def test_what_cannot_be_computed_is_refused():
     with pytest.raises(ConfigError, match="at least two codes, found 1"):
         total_effects(pair(nn.Identity(), 2), Posterior(torch.zeros(1, 2)), generator=seed(0))
+    for groups in (torch.zeros(3, dtype=torch.long), torch.zeros(2), torch.tensor([0, -1])):
+        with pytest.raises(ConfigError, match=r"The axes of 2 elements must be integers from 0 with shape \(2,\); found shape"):
+            total_effects(pair(nn.Identity(), 2), Posterior(torch.zeros(4, 2)), generator=seed(0), groups=groups)
     with pytest.raises(ConfigError, match="must be positive, not 0"):
         finite_difference_norms(pair(nn.Identity(), 2), Posterior(torch.zeros(1, 2)), step=0)

@@ -1,0 +1,42 @@
+"""`ardtool train --list-methods`: every training method, where it comes from, and the options it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from .rendering import Output
+
+__all__ = ["show_methods"]
+
+SCHEMA = "ardtool.methods/1"
+
+
+def show_methods(output: Output) -> None:
+    """All methods with their settings and options, as a list or as JSON."""
+    from ..objectives import OBJECTIVES
+
+    rows = {name: _row(objective) for name, objective in OBJECTIVES.items()}
+    if output.as_json:
+        return output.json({"schema": SCHEMA, "methods": rows})
+    from rich.text import Text
+
+    for name, row in rows.items():
+        output.line(Text.assemble((name, "bold"), f"  {row['summary']}", (f"  {row['paper']}", "dim")))
+        if row["settings"]:
+            output.line(Text(f"    has {', '.join('--' + each.replace('_', '-') for each in row['settings'])}", "dim"))
+        for option, about in row["options"].items():
+            default = "by data and variant" if about["default"] in (None, "") else about["default"]
+            output.line(f"    --set {option}={default}   {about['help']}")
+
+
+def _row(objective: Any) -> dict[str, Any]:
+    return {
+        "summary": objective.summary_line,
+        "paper": objective.paper,
+        "settings": sorted(objective.takes),
+        "options": {
+            f"{objective.prefix}.{field.name}": {"default": field.default, "help": field.metadata["help"]}
+            for field in dataclasses.fields(objective.Options)
+        },
+    }
