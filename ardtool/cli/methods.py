@@ -14,15 +14,16 @@ SCHEMA = "ardtool.methods/1"
 
 def show_methods(output: Output) -> None:
     """All methods with their settings and options, as a list or as JSON."""
-    from ..objectives import OBJECTIVES
+    from ..objectives import ALIASES, OBJECTIVES
 
-    rows = {name: _row(objective) for name, objective in OBJECTIVES.items()}
+    rows = {name: _row(objective, [alias for alias, method in ALIASES.items() if method == name]) for name, objective in OBJECTIVES.items()}
     if output.as_json:
         return output.json({"schema": SCHEMA, "methods": rows})
     from rich.text import Text
 
     for name, row in rows.items():
-        output.line(Text.assemble((name, "bold"), f"  {row['summary']}", (f"  {row['paper']}", "dim")))
+        also = f" ({', '.join(row['aliases'])})" if row["aliases"] else ""
+        output.line(Text.assemble((name, "bold"), also, f"  {row['summary']}", (f"  {row['paper']}", "dim")))
         if row["settings"]:
             output.line(Text(f"    has {', '.join('--' + each.replace('_', '-') for each in row['settings'])}", "dim"))
         for option, about in row["options"].items():
@@ -30,8 +31,9 @@ def show_methods(output: Output) -> None:
             output.line(f"    --set {option}={default}   {about['help']}")
 
 
-def _row(objective: Any) -> dict[str, Any]:
+def _row(objective: Any, aliases: list[str]) -> dict[str, Any]:
     return {
+        "aliases": aliases,
         "summary": objective.summary_line,
         "paper": objective.paper,
         "settings": sorted(objective.takes),

@@ -85,7 +85,7 @@ class TrainingProgress:
             self._epoch_began = now
         elif now - self._shown >= REFRESH or done == steps:
             self._shown = now
-            speed = (done - 1) * self._run.config.batch_size / max(now - self._epoch_began, 1e-9)
+            speed = (done - 1) * self._run.batch_size / max(now - self._epoch_began, 1e-9)
             completed = (self._run.epoch - self._first_epoch) * steps + done
             total = (self._run.epochs - self._first_epoch) * steps
             numbers = f"{self._losses}{number(speed)} samples/s"
@@ -138,6 +138,6 @@ def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
     return {
         "data": f"{run.data.name}: {len(run.train):,} training samples{alpha}, {len(run.validation):,} for validation",
         "model": f"{config.method} · {name} network · {config.latent:,} latent axes · {parameters:,} parameters",
-        "fit": f"{config.epochs:,} epochs · batches of {config.batch_size:,} · β {beta}{steered} · on {run.device}",
+        "fit": f"{config.epochs:,} epochs · batches of {run.batch_size:,} · β {beta}{steered} · on {run.device}",
         "run": str(folder),
     }

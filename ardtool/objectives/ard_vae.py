@@ -30,7 +30,7 @@ from ..latent.student_t import kl_to_student_t
 from ..networks.build import NetworkAutoencoder
 from .objective import Objective, Setup, reconstruction_error
 
-__all__ = ["ArdVae", "SigmaArdVae"]
+__all__ = ["ArdVae"]
 
 MSE_MEMORY = 0.99
 LARGEST_BETA = 1000.0  # times the data's variance: everything has collapsed long before
@@ -160,12 +160,3 @@ class ArdVae(Objective):
             "prior_variance_min": float(self.prior_variance.min()),
             "prior_variance_max": float(self.prior_variance.max()),
         }
-
-
-class SigmaArdVae(ArdVae):
-    """The ARD-VAE with a calibrated decoder, β = 2 · running mean squared error per output: `ard-vae` with `--beta auto`."""
-
-    summary_line = "ARD-VAE with a calibrated decoder, so that no β is chosen"
-    paper = "as ard-vae, with Rybkin et al., arXiv 2006.13202"
-    takes = ArdVae.takes - {"beta", "target_mse"}
-    table = MappingProxyType({"": {"beta": "auto"}})

@@ -16,7 +16,6 @@ from the Ghent group's published classes. Their script is not public: this is ou
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -27,13 +26,14 @@ from torch import Tensor, nn
 
 from ..autoencoder import Posterior
 from ..networks.build import NetworkAutoencoder
+from .gates import arm_gradient, fold_scale
+from .multiplier import Multiplier
 from .objective import Objective, OwnCount, Setup, option
 from .vae import kl_to_standard
 
-__all__ = ["Geco", "arm_gradient", "fold_scale"]
+__all__ = ["Geco"]
 
 TABLE_6 = {"mnist": 10.0, "celeba": 300.0, "cifar10": 25.0, "imagenet32": 15.0}
-MEMORY = 0.99
 INITIAL_OPEN = 0.95
 TARGET_SHARE = 0.1
 
@@ -54,7 +54,7 @@ class Options:
 
 
 class Geco(Objective):
-    """The GECO-L0-ARM-VAE objective with gates γ and the multiplier's ρ.
+    """The GECO-L0-ARM-VAE objective with gates γ and the multiplier λ.
 
     Arguments:
         latent_dim: L.
@@ -74,12 +74,8 @@ class Geco(Objective):
         self.options, self.tau = options or Options(), tau
         start = math.log(INITIAL_OPEN / (1 - INITIAL_OPEN)) / self.options.sharpness
         self.gamma = nn.Parameter(torch.full((latent_dim,), start))
-        self.rho = nn.Parameter(torch.tensor(math.log(math.e - 1)))  # softplus(ρ)² = 1
-        self.moving: Tensor
-        self.steps: Tensor
+        self.multiplier = Multiplier(self.options.multiplier, self.options.multiplier_lr, self.options.lambda_max)
         self.reached: Tensor
-        self.register_buffer("moving", torch.zeros(()))
-        self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("reached", torch.zeros(()))  # 1 once the constraint has been met
 
     @classmethod
@@ -91,14 +87,8 @@ class Geco(Objective):
         return [
             torch.optim.Adam(model.parameters(), lr=lr, **options),
             torch.optim.Adam([self.gamma], lr=self.options.gate_lr, **options),
-            torch.optim.Adam([self.rho], lr=self.options.multiplier_lr, **options),
+            torch.optim.Adam([self.multiplier.rho], lr=self.options.multiplier_lr, **options),
         ]
-
-    @property
-    def multiplier(self) -> Tensor:
-        """λ, a scalar in [0, λ_max]."""
-        free = self.rho.exp() if self.options.multiplier == "exponential" else nn.functional.softplus(self.rho).square()
-        return free.detach().clamp(max=self.options.lambda_max)
 
     @property
     def open_gates(self) -> Tensor:
@@ -124,10 +114,10 @@ class Geco(Objective):
             first, second = (torch.where(self.reached > 0, mask.float(), 1.0) for mask in (draws > 1 - probability, draws < probability))
         squared, kl = self._parts(model, x, posterior, z, second)
         terms = self._terms(squared, kl)
-        (kl.mean() + self.multiplier * squared.mean()).backward()
+        (kl.mean() + self.multiplier.value * squared.mean()).backward()
         with torch.no_grad():
             self._pull_gates(model, x, posterior, z, draws, first, (squared, kl))
-            self._push_multiplier(terms["constraint"].detach())
+            self.multiplier.push(terms["constraint"].detach())
             self.reached.copy_(torch.maximum(self.reached, (terms["constraint"] < 0).float()))
         for optimiser in optimisers:
             optimiser.step()
@@ -145,7 +135,7 @@ class Geco(Objective):
     ) -> None:
         """The gradient of γ, zero until the constraint has been met."""
         first = self._parts(model, x, posterior, z, gates)
-        value_first, value_second = (kl + self.multiplier * squared for squared, kl in (first, second))
+        value_first, value_second = (kl + self.multiplier.value * squared for squared, kl in (first, second))
         if self.options.gates == "batch":
             value_first, value_second = value_first.mean()[None], value_second.mean()[None]
         k = self.options.sharpness
@@ -154,18 +144,6 @@ class Geco(Objective):
         met = (second[0].mean() <= self.tau).float()
         gradient = gradient + met * self.options.l0_weight * k * probability * (1 - probability)
         self.gamma.grad = self.reached * gradient
-
-    def _push_multiplier(self, constraint: Tensor) -> None:
-        """Ascent on λ: the gradient of ρ is minus m, and zero where λ would leave its range further."""
-        self.moving.copy_(torch.where(self.steps > 0, MEMORY * self.moving + (1 - MEMORY) * constraint, constraint))
-        self.steps += 1
-        leaves = (self.multiplier >= self.options.lambda_max) & (self.moving > 0)
-        if self.options.multiplier == "exponential":
-            self.rho += torch.where(leaves, 0.0, self.options.multiplier_lr * self.moving)
-            self.rho.clamp_(max=math.log(max(self.options.lambda_max, 1e-30)))
-            return
-        slope = 2 * nn.functional.softplus(self.rho) * torch.sigmoid(self.rho)
-        self.rho.grad = torch.where(leaves, 0.0, -self.moving * slope)
 
     def _parts(self, model: NetworkAutoencoder, x: Tensor, posterior: Posterior, z: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Summed squared error and masked KL of every sample, both (N,)."""
@@ -178,7 +156,7 @@ class Geco(Objective):
     def _terms(self, squared: Tensor, kl: Tensor) -> dict[str, Tensor]:
         constraint = squared.mean() - self.tau
         gates = torch.sigmoid(self.options.sharpness * self.gamma.detach()).sum()
-        loss = kl.mean() + self.options.l0_weight * gates + self.multiplier * constraint
+        loss = kl.mean() + self.options.l0_weight * gates + self.multiplier.value * constraint
         mse = squared.detach().mean() / self._outputs
         return {"loss": loss, "reconstruction": squared.mean(), "kl": kl.mean(), "constraint": constraint, "gates": gates, "mse": mse}
 
@@ -189,30 +167,10 @@ class Geco(Objective):
         return fold_scale(model, self.open_gates)
 
     def own_count(self) -> OwnCount:
-        met = float(self.moving) <= 0 and float(self.reached) > 0
-        reason = "" if met else f"the squared error is {float(self.moving):.3g} above its target {self.tau:.3g}"
+        met = float(self.multiplier.moving) <= 0 and float(self.reached) > 0
+        reason = "" if met else f"the squared error is {float(self.multiplier.moving):.3g} above its target {self.tau:.3g}"
         return OwnCount("open gates", self.open_gates.nonzero()[:, 0].tolist(), met, reason)
 
     def summary(self) -> dict[str, float]:
-        return {"lambda": float(self.multiplier), "moving_constraint": float(self.moving), "open_gates": float(self.open_gates.sum())}
-
-
-def arm_gradient(first: Tensor, second: Tensor, draws: Tensor, sharpness: float) -> Tensor:
-    """The ARM estimate of ∂ E F / ∂γ with shape (L,).
-
-    Arguments:
-        first, second: F at gates 1[u > σ(−kγ)] and at 1[u < σ(kγ)], with shape (R,).
-        draws: u with shape (R, L).
-        sharpness: k.
-    """
-    return (sharpness * (first - second)[:, None] * (draws - 0.5)).mean(dim=0)
-
-
-def fold_scale(model: NetworkAutoencoder, scale: Tensor) -> NetworkAutoencoder:
-    """A copy of the network that decodes z as this one decodes scale ⊙ z, with scale of shape (L,)."""
-    folded = copy.deepcopy(model)
-    first = folded.decoder[0]
-    assert isinstance(first, nn.Linear), "decoders start with a dense layer"
-    with torch.no_grad():
-        first.weight.mul_(scale)
-    return folded
+        average, gates = float(self.multiplier.moving), float(self.open_gates.sum())
+        return {"lambda": float(self.multiplier.value), "moving_constraint": average, "open_gates": gates}

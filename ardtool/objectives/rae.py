@@ -16,19 +16,19 @@ Source: Ghosh et al., "From variational to deterministic autoencoders", arXiv 19
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrizations, parametrize
 
 from ..networks.build import NetworkAutoencoder
+from .decoder_penalty import decoded_with_penalty, kernel_norm, weighted_layers
 from .objective import Objective, Setup, option
 
-__all__ = ["Ae", "Rae", "jacobian_penalty", "kernel_norm"]
+__all__ = ["Ae", "Rae"]
 
 Variant = Literal["l2", "gp", "sn", "plain"]
 # by data set: β of l2 and gp, λ of l2, λ of gp, β of sn, β of plain; supp. Table 6, the last three from the authors' code
@@ -86,7 +86,7 @@ class Rae(Objective):
         return cls(beta=beta, decoder_weight=weight, variant=options.variant, penalty=options.penalty)
 
     def prepare(self, model: NetworkAutoencoder) -> None:
-        for layer in _layers(model) if self.variant == "sn" else ():
+        for layer in weighted_layers(model) if self.variant == "sn" else ():
             parametrizations.spectral_norm(layer, n_power_iterations=1)
 
     def finished(self, model: NetworkAutoencoder) -> NetworkAutoencoder:
@@ -106,7 +106,7 @@ class Rae(Objective):
         z = model.encode(x).mean
         penalty = x.new_zeros(())
         if self.variant == "gp" and self.decoder_weight:
-            z, decoded, penalty = _decoded_with_penalty(model, z, self.form, generator)
+            z, decoded, penalty = decoded_with_penalty(model, z, self.form, generator)
         else:
             decoded = model.decode(z)
         mse = (decoded - x).square().mean()
@@ -129,42 +129,3 @@ class Ae(Rae):
     @classmethod
     def made_for(cls, setup: Setup) -> Ae:
         return cls(beta=0.0)
-
-
-def kernel_norm(model: NetworkAutoencoder) -> Tensor:
-    """Σ w² over the kernels of the decoder's (transposed) convolutions, or of its dense layers where it has none; no biases."""
-    layers = list(_layers(model))
-    kernels = [layer.weight for layer in layers if not isinstance(layer, nn.Linear)] or [layer.weight for layer in layers]
-    return torch.stack([kernel.square().sum() for kernel in kernels]).sum()
-
-
-def jacobian_penalty(decoded: Tensor, z: Tensor, form: str, generator: torch.Generator) -> Tensor:
-    """The gradient penalty on the decoder, a scalar ≥ 0, differentiable.
-
-    Arguments:
-        decoded: outputs (N, ...) that depend on the codes.
-        z: codes (N, L) that require a gradient.
-        form: `squared-output`: mean over samples and axes of (∂ Σ_d x̂_d² / ∂z_l)²; `hutchinson`: mean over samples of ‖Jᵀ r‖².
-        generator: source of r.
-    """
-    if form == "hutchinson":
-        probes = torch.randn(decoded.shape, generator=generator, device=decoded.device, dtype=decoded.dtype)
-        (pulled,) = torch.autograd.grad(decoded, z, probes, create_graph=True)
-        return pulled.square().sum(dim=1).mean()
-    (pulled,) = torch.autograd.grad(decoded.square().sum(), z, create_graph=True)
-    return pulled.square().mean()
-
-
-def _decoded_with_penalty(model: NetworkAutoencoder, z: Tensor, form: str, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes, their reconstructions, and the penalty; in validation, where no graph is kept, too."""
-    keeps = torch.is_grad_enabled()
-    with torch.enable_grad():
-        codes = z if z.requires_grad else z.detach().requires_grad_()
-        decoded = model.decode(codes)
-        penalty = jacobian_penalty(decoded, codes, form, generator)
-    return (codes, decoded, penalty) if keeps else (codes.detach(), decoded.detach(), penalty.detach())
-
-
-def _layers(model: NetworkAutoencoder) -> Iterator[nn.Linear | nn.Conv2d | nn.ConvTranspose2d]:
-    """The decoder's layers with weights."""
-    return (layer for layer in model.decoder.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d))

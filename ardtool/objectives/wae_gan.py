@@ -13,7 +13,6 @@ Source: Makhzani et al., arXiv 1511.05644; Tolstikhin et al., arXiv 1711.01558, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -21,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.build import NetworkAutoencoder
+from .critic import critic_network, standard_normal_like
 from .objective import Objective, Setup, option, reconstruction_error
 
 __all__ = ["WaeGan"]
 
-HIDDEN_LAYERS = 4
 BETAS = (0.5, 0.999)
 
 
@@ -63,9 +62,7 @@ class WaeGan(Objective):
     ) -> None:
         super().__init__()
         self.weight, self.reconstruction, self.critic_lr, self.p_trick = weight, reconstruction, critic_lr, p_trick
-        widths = [latent_dim, *[units] * HIDDEN_LAYERS]
-        layers = [layer for inputs, outputs in pairwise(widths) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
-        self.critic = nn.Sequential(*layers, nn.Linear(units, 1))
+        self.critic = critic_network(latent_dim, units)
 
     @classmethod
     def made_for(cls, setup: Setup) -> WaeGan:
@@ -102,7 +99,7 @@ class WaeGan(Objective):
         adversarial = nn.functional.softplus(-self.logits(z)).mean()
         loss = self.reconstruction * error + self.weight * adversarial
         with torch.no_grad():
-            critic = self.critic_loss(z, _draws(z, generator))
+            critic = self.critic_loss(z, standard_normal_like(z, generator))
         return {"loss": loss, "reconstruction": error, "adversarial": adversarial, "critic": critic, "mse": mse}
 
     def step(
@@ -118,11 +115,6 @@ class WaeGan(Objective):
         with torch.no_grad():
             z = model.encode(x).mean
         critic.zero_grad(set_to_none=True)
-        (self.weight * self.critic_loss(z, _draws(z, generator))).backward()
+        (self.weight * self.critic_loss(z, standard_normal_like(z, generator))).backward()
         critic.step()
         return {name: value.detach() for name, value in terms.items()}
-
-
-def _draws(z: Tensor, generator: torch.Generator) -> Tensor:
-    """As many draws from N(0, I) as there are codes."""
-    return torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)

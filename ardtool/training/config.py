@@ -38,7 +38,7 @@ class TrainConfig:
     target_mse: float | None = _setting(None, "Steer beta to this validation mean squared error.")
     likelihood: Likelihood = _setting("auto", "Likelihood of the data given the code.")
     epochs: int | None = _setting(None, "Passes over the training data.")
-    batch_size: int = _setting(100, "Samples in a gradient step, over all processes.")
+    batch_size: int | None = _setting(None, "Samples in a gradient step, over all processes: 64 for mask-aae, else 100.")
     lr: float | None = _setting(None, "Adam's learning rate: 5e-4 for the paper's networks, else 2e-3.")
     lr_patience: int = _setting(10, "Epochs without improvement of the validation loss before the rate is halved; 0: never.")
     alpha_samples: int = _setting(10_000, "Samples held out each epoch to learn the prior (X_α); at most a fifth of the training data.")

@@ -108,6 +108,11 @@ class TrainingRun:
         return self.config.lr
 
     @property
+    def batch_size(self) -> int:
+        assert self.config.batch_size is not None, "the configuration is resolved before training"
+        return self.config.batch_size
+
+    @property
     def alpha_size(self) -> int:
         """|X_α|; 0 for objectives that hold nothing out."""
         return hold_out_size(self.config.alpha_samples, len(self.train)) if self.objective.holds_out_codes else 0
@@ -227,14 +232,14 @@ class TrainingRun:
             if after_step is not None:
                 after_step(number, len(batches))
         means = {name: float(total) / len(batches) for name, total in totals.items()}
-        return means, len(batches) * min(self.config.batch_size, len(rest)), time.perf_counter() - began
+        return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
     def _batches(self, rest: Tensor) -> Iterator[Tensor]:
         """Full batches in random order, each with as many random ones behind it as the objective asks for.
 
         What does not fill a batch waits for another epoch.
         """
-        size = min(self.config.batch_size, len(rest))
+        size = min(self.batch_size, len(rest))
         generator = seeded(self.config.seed, self.epoch, "shuffle")
         order = rest[torch.randperm(len(rest), generator=generator)]
         for batch in order[: len(order) // size * size].split(size):

@@ -19,7 +19,7 @@ from ..data.dataset import DataSet, Scaling, split_indices
 from ..errors import ConfigError, DataError, TrainingError
 from ..networks.build import ARCHITECTURES, architecture_record, build_network
 from ..networks.specs import PAPER_NETWORKS
-from ..objectives import OBJECTIVES
+from ..objectives import ALIASES, OBJECTIVES
 from ..objectives.objective import Setup
 from .config import TrainConfig
 from .loop import TrainingRun, hold_out_size
@@ -31,6 +31,7 @@ IMAGE_BETA, VECTOR_BETA = 0.2, 1.4
 PAPER_RATE, OWN_RATE = 5e-4, 2e-3
 IMAGE_STEPS, VECTOR_STEPS = 2000, 4000
 FEWEST_EPOCHS = 20
+BATCH_SIZE = 100
 GREY_LEVEL, VECTOR_FLOOR = 1 / 255, 1e-3
 VARIANCE_SAMPLES = 2000
 
@@ -41,6 +42,7 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
     Raises:
         ConfigError: an unknown method or architecture.
     """
+    config = replace(config, method=ALIASES.get(config.method, config.method))
     if config.method not in OBJECTIVES:
         raise ConfigError(f"Unknown method '{config.method}'.", f"Known are {', '.join(OBJECTIVES)}.")
     own = OBJECTIVES[config.method].values_for(data.name if data.settings else "")
@@ -54,10 +56,11 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
     beta = config.beta
     if beta is None:
         beta = own.get("beta", _default_beta(config.method, data))
-    epochs = config.epochs or own.get("epochs") or data.settings.get("epochs") or _epochs(config, data)
-    lr = config.lr or (PAPER_RATE if arch in PAPER_NETWORKS else OWN_RATE)
+    batch_size = config.batch_size or own.get("batch_size", BATCH_SIZE)
+    epochs = config.epochs or own.get("epochs") or data.settings.get("epochs") or _epochs(config, data, batch_size)
+    lr = config.lr or own.get("lr") or (PAPER_RATE if arch in PAPER_NETWORKS else OWN_RATE)
     options = resolved_options(config.method, config.options, own)
-    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, lr=lr, options=options)
+    return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, batch_size=batch_size, lr=lr, options=options)
 
 
 def _default_beta(method: str, data: DataSet) -> float | None:
@@ -92,9 +95,9 @@ def _arch(config: TrainConfig, data: DataSet) -> str:
     return arch
 
 
-def _epochs(config: TrainConfig, data: DataSet) -> int:
+def _epochs(config: TrainConfig, data: DataSet, batch_size: int) -> int:
     training = len(data) - (data.validation or round(len(data) * config.val_fraction))
-    steps_per_epoch = max(1, (training - hold_out_size(config.alpha_samples, training)) // config.batch_size)
+    steps_per_epoch = max(1, (training - hold_out_size(config.alpha_samples, training)) // batch_size)
     return max(FEWEST_EPOCHS, math.ceil((IMAGE_STEPS if data.is_images else VECTOR_STEPS) / steps_per_epoch))
 
 

@@ -13,6 +13,13 @@ def test_every_method_is_listed_with_its_options(ardtool):
     assert all(name in text for name in OBJECTIVES) and "--set geco.tau=" in text
 
 
+def test_a_method_may_be_called_by_its_other_name(ardtool):
+    assert ardtool.json("train", "--list-methods")["methods"]["wae-gan"]["aliases"] == ["aae"]
+    assert "wae-gan (aae)  deterministic" in ardtool("train", "--list-methods").stdout
+    ardtool("train", "--data", "x.npy", "--latent", 3, "--method", "aae", "--epochs", 1, "--out", "runs/aae")
+    assert ardtool.json("relevance", "runs/aae")["method"] == "wae-gan"
+
+
 def test_a_method_with_gates_says_how_many_are_open(ardtool):
     common = ("train", "--data", "x.npy", "--latent", 3, "--method", "geco-l0-arm-vae", "--epochs", 2, "--set", "geco.tau=0.001")
     assert "the method's own count: 3 open gates; its target was missed: the squared error is" in ardtool(*common).stdout

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from ardtool.objectives.geco import Geco, Options, arm_gradient, fold_scale
+from ardtool.objectives.gates import arm_gradient, fold_scale
+from ardtool.objectives.geco import Geco, Options
 
 GAMMA = torch.tensor([0.5, -0.3, 1.2], dtype=torch.float64)
 COEFFICIENTS = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -74,28 +75,28 @@ def objective(model, tau: float, **options) -> Geco:
 
 def test_lambda_starts_at_one_and_climbs_to_its_bound_while_the_target_is_missed(model):
     made = objective(model, tau=1.0, multiplier_lr=0.1)
-    optimiser = torch.optim.Adam([made.rho], lr=0.1)
-    assert float(made.multiplier) == pytest.approx(1)
+    optimiser = torch.optim.Adam([made.multiplier.rho], lr=0.1)
+    assert float(made.multiplier.value) == pytest.approx(1)
     values = []
     for _ in range(200):
-        made._push_multiplier(torch.tensor(3.0))
+        made.multiplier.push(torch.tensor(3.0))
         optimiser.step()
-        values.append(float(made.multiplier))
+        values.append(float(made.multiplier.value))
     assert values == sorted(values) and values[-1] == pytest.approx(20, rel=0.02)
     steps = 0
-    while float(made.multiplier) >= values[-1] * 0.999:
-        made._push_multiplier(torch.tensor(-3.0))
+    while float(made.multiplier.value) >= values[-1] * 0.999:
+        made.multiplier.push(torch.tensor(-3.0))
         optimiser.step()
         steps += 1
-    assert float(made.moving) < 0 < steps  # it falls once the average has crossed zero
+    assert float(made.multiplier.moving) < 0 < steps  # it falls once the average has crossed zero
 
 
 def test_the_exponential_form_follows_the_average(model):
     made = objective(model, tau=1.0, multiplier="exponential", multiplier_lr=0.01)
-    before = float(made.rho.detach())
+    before = float(made.multiplier.rho.detach())
     with torch.no_grad():
-        made._push_multiplier(torch.tensor(2.0))
-    assert float(made.rho.detach()) - before == pytest.approx(0.02)
+        made.multiplier.push(torch.tensor(2.0))
+    assert float(made.multiplier.rho.detach()) - before == pytest.approx(0.02)
 
 
 def test_gates_wait_for_the_target(model, x):
@@ -143,7 +144,7 @@ def test_the_saved_network_has_its_gates_in_the_first_layer(model):
 
 def test_a_missed_target_is_said(model):
     made = objective(model, tau=2.0)
-    made.moving.fill_(0.5)
+    made.multiplier.moving.fill_(0.5)
     own = made.own_count()
     assert own.constraint_met is False and own.reason == "the squared error is 0.5 above its target 2"
 

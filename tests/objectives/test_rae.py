@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from ardtool.networks.build import architecture_record, build_network
+from ardtool.objectives.decoder_penalty import jacobian_penalty, kernel_norm
 from ardtool.objectives.objective import NoOptions, Setup
-from ardtool.objectives.rae import Ae, Options, Rae, jacobian_penalty, kernel_norm
+from ardtool.objectives.rae import Ae, Options, Rae
 
 
 def linear(weight: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
