@@ -15,6 +15,7 @@ from torch import Tensor
 from ..autoencoder import Autoencoder, Posterior
 from .axes import LatentAxes
 from .gaussian import kl_to_gaussian
+from .mixture import Mixture
 from .precision import GammaPosterior
 from .statistics import CodeStatistics
 
@@ -55,6 +56,7 @@ class LatentCodes:
         prior: the ARD prior, or None for models with a fixed prior or none.
         source: where the codes come from.
         centred: score by the variance about the mean although there is a prior.
+        mixture: the mixture that new codes are drawn from, or None where none was fitted.
     """
 
     statistics: CodeStatistics
@@ -62,6 +64,7 @@ class LatentCodes:
     prior: GammaPosterior | None = None
     source: CodesFrom = "model"
     centred: bool = False
+    mixture: Mixture | None = None
 
     @property
     def latent_dim(self) -> int:
@@ -120,7 +123,8 @@ class LatentCodes:
     def axes(self, index: list[int]) -> LatentCodes:
         """The same for some of the axes, in the order of `index`."""
         prior = None if self.prior is None else self.prior.axes(index)
-        return LatentCodes(self.statistics.axes(index), self.reference.axes(index), prior, self.source, self.centred)
+        mixture = None if self.mixture is None else self.mixture.axes(index)
+        return LatentCodes(self.statistics.axes(index), self.reference.axes(index), prior, self.source, self.centred, mixture)
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ r"""Drawing codes from a model: five ways, inactive axes held at the aggregate m
     centred        z = m + ε √Var(z)      the variance of the sampled codes about their mean, axis by axis
     full-gaussian  z ~ N(m, Cov(z)); above 1,024 elements the covariance of R sampled reference codes z_r, never formed:
                                           z = m + Σ_r ε_r (z_r − z̄) / √R
-    gmm            a mixture of 10 Gaussians with full covariance fitted to sampled reference codes (scikit-learn)
+    gmm            a mixture of 10 Gaussians with full covariances, see mixture.py: the one in the file, fitted to the training codes, for
+                   methods that sample from it; else one fitted to sampled reference codes
 
 Source of `paper`: the authors' generation script, see arXiv 2501.10901 §4; of `gmm`: Ghosh et al., "From variational to deterministic
 autoencoders", arXiv 1903.12436.
@@ -21,12 +22,12 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from .codes import LatentCodes
+from .mixture import Mixture, square_root
 from .statistics import MOST_COVARIANCES
 
 __all__ = ["Sampler", "draw_codes"]
 
 Sampler = Literal["prior", "paper", "centred", "full-gaussian", "gmm"]
-MIXTURE_COMPONENTS = 10
 
 
 def draw_codes(codes: LatentCodes, n: int, sampler: Sampler, active: list[int], generator: torch.Generator) -> Tensor:
@@ -62,29 +63,20 @@ def _noise(n: int, codes: LatentCodes, generator: torch.Generator) -> Tensor:
 def _correlated(n: int, codes: LatentCodes, generator: torch.Generator) -> Tensor:
     """Noise with the covariance of the codes, (n, L)."""
     if not codes.statistics.is_diagonal:
-        return _noise(n, codes, generator) @ _square_root(codes.statistics.covariance).T
+        return _noise(n, codes, generator) @ square_root(codes.statistics.covariance).T
     reference = codes.reference.sample(generator).double()
     deviations = (reference - reference.mean(dim=0)) / len(reference) ** 0.5
     return torch.randn(n, len(reference), generator=generator, dtype=torch.float64) @ deviations
 
 
-def _square_root(covariance: Tensor) -> Tensor:
-    """A matrix R with R Rᵀ = covariance; works where the covariance is singular."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt()
-
-
 def _mixture(codes: LatentCodes, n: int, generator: torch.Generator) -> Tensor:
-    from sklearn.mixture import GaussianMixture
-
     if codes.statistics.is_diagonal:
         raise ConfigError(
             f"--sampler gmm fits full covariances; the code's {codes.latent_dim:,} elements are more than {MOST_COVARIANCES:,}.",
             "Use --sampler full-gaussian.",
         )
-    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    reference = codes.reference.sample(generator).double()
-    components = min(MIXTURE_COMPONENTS, len(reference))
-    mixture = GaussianMixture(components, covariance_type="full", max_iter=2000, random_state=seed).fit(reference.numpy())
-    z = torch.from_numpy(mixture.sample(n)[0])
-    return z[torch.randperm(n, generator=generator)]
+    mixture = codes.mixture
+    if mixture is None:
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        mixture = Mixture.fit(codes.reference.sample(generator), seed)
+    return mixture.sample(n, generator)

@@ -1,10 +1,11 @@
 """`model.safetensors`: a model with everything that its analysis needs, in one file that executes nothing.
 
 Tensors: the network's own names, or for pruned and foreign networks these behind `network.`; `prior.a`, `prior.b`; `codes.mean`,
-`codes.second_moment`, `codes.covariance`; `reference.mean`, `reference.log_variance`, `reference.context`; `data.mean`, `data.scale` for
-standardised vectors. The header holds one JSON string under the key `ardtool`, described in docs/file-format.md. Reading builds the object
-from the metadata: ardtool's architectures from a closed table, foreign models by the plugin that the metadata name, and what pruning
-changed from its record. Then it fills it, comparing names, shapes and dtypes one by one.
+`codes.second_moment`, `codes.covariance`; `mixture.weights`, `mixture.means`, `mixture.covariances`; `reference.mean`,
+`reference.log_variance`, `reference.context`; `data.mean`, `data.scale` for standardised vectors. The header holds one JSON string under
+the key `ardtool`, described in docs/file-format.md. Reading builds the object from the metadata: ardtool's architectures from a closed
+table, foreign models by the plugin that the metadata name, and what pruning changed from its record. Then it fills it, comparing names,
+shapes and dtypes one by one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..data.dataset import Scaling
 from ..errors import ArdtoolError, ModelFileError
 from ..latent.axes import LatentAxes
 from ..latent.codes import LatentCodes
+from ..latent.mixture import Mixture
 from ..latent.precision import GammaPosterior
 from ..latent.pruning import PrunedModel, rebuild
 from ..latent.statistics import CodeStatistics
@@ -36,8 +38,9 @@ from .header import FORMAT_VERSION, METADATA_KEY, read_metadata
 
 __all__ = ["SavedModel", "load_model", "save_model"]
 
-RESERVED = ("prior.", "codes.", "reference.", "data.")
+RESERVED = ("prior.", "codes.", "mixture.", "reference.", "data.")
 STRUCTURE = ("architecture", "foreign", "pruning")
+MIXTURE = ("weights", "means", "covariances")
 NETWORK = "network."  # before the names of a pruned or foreign network, which may be any
 
 
@@ -234,6 +237,8 @@ def _code_tensors(codes: LatentCodes) -> dict[str, Tensor]:
         tensors["reference.context"] = codes.reference.context
     if codes.prior is not None:
         tensors |= {"prior.a": torch.tensor(codes.prior.a, dtype=torch.float64), "prior.b": codes.prior.b}
+    if codes.mixture is not None:
+        tensors |= {f"mixture.{name}": value for name, value in vars(codes.mixture).items()}
     return tensors
 
 
@@ -244,14 +249,15 @@ def _codes(tensors: dict[str, Tensor], metadata: dict[str, Any], latent_dim: int
         if "prior.b" in tensors:
             prior = GammaPosterior(float(tensors["prior.a"]), tensors["prior.b"], metadata["prior_mean"] or 0.0)
         reference = Posterior(tensors["reference.mean"], tensors.get("reference.log_variance"), tensors.get("reference.context"))
+        mixture = Mixture(**{name: tensors[f"mixture.{name}"] for name in MIXTURE}) if "mixture.means" in tensors else None
     except KeyError as error:
         raise ModelFileError(f"{path}: tensor {error} is missing.", "The file is incomplete; use another copy.") from error
-    for name in ("codes.mean", "prior.b", "reference.mean"):
+    for name in ("codes.mean", "prior.b", "reference.mean", "mixture.means", "mixture.covariances"):
         if name in tensors and tensors[name].shape[-1] != latent_dim:
             raise ModelFileError(
                 f"{path}: '{name}' is {_describe(tensors[name])} on disk; the model's codes have {latent_dim} numbers.", "Use another copy."
             )
-    return LatentCodes(statistics, reference, prior)
+    return LatentCodes(statistics, reference, prior, mixture=mixture)
 
 
 def _content_hash(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ..data.dataset import DataSet
 from ..errors import TrainingError
 from ..latent.codes import REFERENCE_ROWS, LatentCodes, encode_batches
 from ..latent.jacobian import column_norms, inference_mode
+from ..latent.mixture import Mixture
 from ..latent.relevance import active_count
 from ..latent.statistics import CodeStatistics
 from ..networks.build import NetworkAutoencoder
@@ -32,6 +33,7 @@ __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 EVALUATION_BATCH = 500
 TRACE_SAMPLES = 100
 MOMENT_SAMPLES = 10_000
+MIXTURE_SAMPLES = 100_000
 STREAMS = ("hold-out", "shuffle", "noise", "prior", "validation", "final", "reference")
 
 
@@ -191,7 +193,10 @@ class TrainingRun:
         order = torch.randperm(len(self.train), generator=seeded(self.config.seed, self.epochs, "final"))
         if self.objective.holds_out_codes:
             self.learn_prior(self.train[order[: self.alpha_size]], self.epochs)
-        return codes_of(self.encode(self.train[order[:MOMENT_SAMPLES]]), self.objective, self.config.seed)
+        codes = codes_of(self.encode(self.train[order[:MOMENT_SAMPLES]]), self.objective, self.config.seed)
+        if self.objective.sampler != "gmm" or codes.statistics.is_diagonal:
+            return codes
+        return replace(codes, mixture=Mixture.fit(self.encode(self.train[order[:MIXTURE_SAMPLES]]).mean, self.config.seed))
 
     def finish(self) -> None:
         """Put what the objective adds to the network into it: the model that is scored and saved."""

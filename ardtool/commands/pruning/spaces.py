@@ -87,7 +87,9 @@ class KeptDirections:
         if codes.prior is not None:  # coordinates have unit second moments about zero
             prior = GammaPosterior(codes.prior.a, torch.full((len(mean),), codes.prior.a, dtype=torch.float64))
         reference = self.reduction.posterior(codes.reference)
-        return LatentCodes(CodeStatistics.from_moments(former.count, mean, covariance), reference, prior, codes.source)
+        found = codes.mixture
+        mixture = None if found is None else found.mapped(self.shorten(found.means), readout)
+        return LatentCodes(CodeStatistics.from_moments(former.count, mean, covariance), reference, prior, codes.source, mixture=mixture)
 
     def prune(self, model: Any, codes: Posterior, sample: Tensor | None) -> Pruning:
         """The pruned model; `prune_directions` has the arguments."""
