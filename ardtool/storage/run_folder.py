@@ -26,7 +26,7 @@ from .atomic import write_atomically, write_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RUNS", "RunFolder", "newest_model"]
+__all__ = ["RUNS", "RunFolder", "newest_model", "run_named_by"]
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -136,6 +136,15 @@ class RunFolder:
         """Let `runs/latest` name this run, if it lives under `runs/`."""
         if self.path.parent.resolve() == RUNS.resolve():
             write_text(RUNS / LATEST, self.path.name + "\n")
+
+
+def run_named_by(path: Path) -> Path | None:
+    """The run folder that a file such as `runs/latest` names; None for every other path, as in `runs/*`."""
+    try:
+        folder = path.parent / path.read_text().strip() if path.name == LATEST and path.is_file() else None
+    except (OSError, ValueError):
+        return None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def newest_model(runs: Path = RUNS) -> Path:

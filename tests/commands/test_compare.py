@@ -118,6 +118,17 @@ def test_a_run_given_again_counts_once(edited_run, tmp_path):
     }
 
 
+def test_the_file_that_names_the_newest_run_is_that_run(edited_run, tmp_path):
+    run = edited_run("a")
+    (tmp_path / "latest").write_text("a\n")
+    assert ardtool.compare(tmp_path / "latest").groups[0].runs == [str(run)]
+    shuffled = ardtool.compare([tmp_path / "latest", run])  # as the shell gives runs/*
+    assert shuffled.runs == 1 and shuffled.left_out == []
+    (tmp_path / "latest").write_bytes(b"\xff")
+    with pytest.raises(ModelFileError, match="latest is no run"):
+        ardtool.compare(tmp_path / "latest")
+
+
 def test_unfinished_runs_are_left_out(edited_run):
     whole, replaced = edited_run("whole"), edited_run("replaced", seed=1)
     (replaced / "resume").mkdir()

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import ModelFileError
 from ...storage.header import identify, is_ardtool_file, read_metadata
-from ...storage.run_folder import RunFolder
+from ...storage.run_folder import RunFolder, run_named_by
 
 __all__ = ["KEYS", "UNFINISHED", "Found", "LeftOut", "MetricRecord", "Run", "find_runs"]
 
@@ -92,15 +92,16 @@ def find_runs(paths: Sequence[Path]) -> Found:
         ModelFileError: a path that holds no run, or that names a file or run which cannot be read.
     """
     found = Found([], [])
-    seen: dict[Path, str] = {}
-    for path in paths:
-        for model, named in _models_of(path):
+    seen: set[Path] = set()
+    for path in sorted(paths, key=lambda path: run_named_by(path) is not None):  # runs/* also gives runs/latest
+        newest = run_named_by(path)
+        for model, named in _models_of(newest or path):
             shown = _shown(model)
             if (same := model.resolve()) in seen:
                 again = LeftOut(shown, "given more than once, counted once")
-                found.left_out.extend([] if again in found.left_out else [again])
+                found.left_out.extend([] if newest or again in found.left_out else [again])
                 continue
-            seen[same] = shown
+            seen.add(same)
             if model.name == MODEL and RunFolder(model.parent).is_resumable:
                 found.left_out.append(LeftOut(shown, UNFINISHED))
                 continue
