@@ -27,6 +27,7 @@ from ardtool.errors import ConfigError, ModelFileError
         (100.0, 150.0, "100 ± 150"),
         (0.5, 0.996, "0.5 ± 1.0"),  # rounding adds a digit in front
         (12.3456, 9.96, "12 ± 10"),
+        (12.3456, 0.96, "12.35 ± 0.96"),
         (-0.001, 5.0, "0.0 ± 5.0"),  # no minus before a zero
         (-3.14, 0.2, "-3.14 ± 0.20"),
         (0.00019, 0.000021, "(1.90 ± 0.21)e-4"),
@@ -197,6 +198,8 @@ def test_a_methods_own_count_says_how_many_runs_missed_their_constraint(edited_r
     assert column(result, "own count") == ["2.0 ± 1.0 (1 missed)", ""]
     assert result.table().remarks == ["own count: open gates (geco)", "missed: runs that did not meet their method's own constraint"]
     assert result.to_dict()["groups"][0]["own_count"]["missed"] == 1
+    free = edited_run("mask", method="mask", own_count={"notion": "mask", "axes": [1], "constraint_met": None, "reason": ""})
+    assert column(ardtool.compare(free), "own count") == ["1"]
     assert "own count" not in ardtool.compare(edited_run("alone")).to_markdown()
 
 
