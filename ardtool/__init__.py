@@ -17,6 +17,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder, ModulePair, Posterior
+    from .commands.compare import compare
     from .commands.convert import convert
     from .commands.encode import decode, encode
     from .commands.evaluate import evaluate
@@ -41,6 +42,7 @@ _HOMES = {
     "Posterior": "autoencoder",
     "PrunedAutoencoder": "latent.pruning",
     "TrainConfig": "training.config",
+    "compare": "commands.compare",
     "convert": "commands.convert",
     "decode": "commands.encode",
     "encode": "commands.encode",
@@ -64,6 +66,7 @@ __all__ = [
     "PrunedAutoencoder",
     "TrainConfig",
     "__version__",
+    "compare",
     "convert",
     "decode",
     "encode",

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ArdtoolError
 from ..version import __version__
+from .compare import compare
 from .convert import convert
 from .encode import decode, encode
 from .evaluate import evaluate
@@ -104,6 +105,7 @@ app = typer.Typer(
 for _panel, _commands in (
     (MAIN, (train, relevance, prune, sample, traverse, evaluate)),
     (MODELS, (encode, decode)),
+    ("Many runs", (compare,)),
     ("Foreign files", (inspect, convert)),
     (MORE, (data, plugins)),
 ):

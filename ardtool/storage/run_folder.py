@@ -18,16 +18,15 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelFileError
 from .atomic import write_atomically, write_text
 
-__all__ = ["RUNS", "RunFolder", "newest_model"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["RUNS", "RunFolder", "newest_model", "run_named_by"]
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -85,6 +84,8 @@ class RunFolder:
             tensors: all tensors of the state by name.
             record: the rest, as JSON: `state` (the skeleton), `settings` and `identity` of the run.
         """
+        from safetensors.torch import save_file
+
         header = {RECORD: json.dumps(record)}
         write_atomically(self.checkpoint, lambda aside: save_file(tensors, aside, metadata=header))
 
@@ -94,6 +95,8 @@ class RunFolder:
         Raises:
             ModelFileError: the file is damaged.
         """
+        from safetensors import SafetensorError, safe_open
+
         try:
             with safe_open(self.checkpoint, framework="pt") as file:
                 record = json.loads(file.metadata()[RECORD])
@@ -107,6 +110,9 @@ class RunFolder:
         Raises:
             ModelFileError: the file is damaged.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         try:
             return load_file(self.checkpoint)
         except (SafetensorError, OSError, ValueError) as error:
@@ -130,6 +136,15 @@ class RunFolder:
         """Let `runs/latest` name this run, if it lives under `runs/`."""
         if self.path.parent.resolve() == RUNS.resolve():
             write_text(RUNS / LATEST, self.path.name + "\n")
+
+
+def run_named_by(path: Path) -> Path | None:
+    """The run folder that a file such as `runs/latest` names; None for every other path, as in `runs/*`."""
+    try:
+        folder = path.parent / path.read_text().strip() if path.name == LATEST and path.is_file() else None
+    except (OSError, ValueError):
+        return None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def newest_model(runs: Path = RUNS) -> Path:

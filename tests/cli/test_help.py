@@ -26,6 +26,7 @@ OPTIONS = {
     "evaluate": f"--data --metrics --out --data-root {FOREIGN}",
     "encode": f"--data --out --axes --split --data-root {FOREIGN}",
     "decode": f"--out --trust {SHARED}",
+    "compare": "--sort --losses --markdown --latex --json --quiet --help",
     "inspect": "--json --quiet --help",
     "convert": "--out --json --quiet --force --help",
     "data": "--data-root --json --quiet --help",
