@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,16 +10,15 @@ from torch import Tensor, nn
 
 from ..autoencoder import Posterior
 from ..errors import ConfigError
-from .initialise import KERAS_EPS, KERAS_MOMENTUM, initialise_like_keras
-from .specs import PAPER_NETWORKS, ConvolutionalSpec, default_convolutional
+from .architectures import NETWORKS
+from .initialise import KERAS_EPS, KERAS_MOMENTUM
+from .specs import KERNEL, ConvolutionalSpec, DenseSpec
 
-__all__ = ["ACTIVATIONS", "ARCHITECTURES", "NetworkAutoencoder", "architecture_record", "build_network"]
+__all__ = ["ACTIVATIONS", "NetworkAutoencoder", "architecture_record", "build_network"]
 
-ARCHITECTURES = ("auto", "conv", "dense", "paper", *PAPER_NETWORKS)
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "identity": lambda x: x}
 LOG_VARIANCE_RANGE = (-15.0, 10.0)
-KERNEL = 4
-DENSE_UNITS = (256, 256)
+SMOOTHING_KERNEL = 3
 
 
 class NetworkAutoencoder(nn.Module):
@@ -28,7 +28,8 @@ class NetworkAutoencoder(nn.Module):
 
     Arguments:
         record: what `architecture_record` returns.
-        encoder: maps (N, *input_shape) in [-1, 1] to (N, 2L), means then log variances, or to (N, L) where deterministic.
+        encoder: maps (N, *input_shape) to (N, 2L), means then log variances, or to (N, L) where deterministic; inputs are 2x − 1 where
+            the record says `centred`.
         decoder: maps (N, L) to (N, *input_shape) before the output activation.
     """
 
@@ -40,11 +41,11 @@ class NetworkAutoencoder(nn.Module):
         self.input_shape = tuple(record["input_shape"])
         self.latent_shape = (int(record["latent_dim"]),)
         self._activation = ACTIVATIONS[record["output"]]
-        self._centre_input = record["value_range"] == [0.0, 1.0]
+        self._centred = record.get("centred", record["value_range"] == [0.0, 1.0])  # files from before the rivals' networks do not say
 
     def encode(self, x: Tensor) -> Posterior:
         """The posterior of samples x with shape (N, *input_shape) in the data's range; log variances are clamped to [-15, 10]."""
-        hidden = self.encoder(2 * x - 1 if self._centre_input else x)
+        hidden = self.encoder(2 * x - 1 if self._centred else x)
         if not self.record["stochastic"]:
             return Posterior(hidden)
         mean, log_variance = hidden.chunk(2, dim=1)
@@ -69,7 +70,7 @@ def architecture_record(
     """The record of a network for data of some shape.
 
     Arguments:
-        arch: one of `ARCHITECTURES`; `auto` is `conv` for images and `dense` for vectors.
+        arch: `auto`, or a key of `NETWORKS`; `auto` is `conv` for images and `dense` for vectors.
         input_shape: (C, H, W) or (D,).
         latent_dim: L ≥ 1.
         value_range: range of pixel values; None for vectors.
@@ -78,18 +79,9 @@ def architecture_record(
     Raises:
         ConfigError: the architecture does not take inputs of this shape.
     """
-    is_image = len(input_shape) == 3
-    name = ("conv" if is_image else "dense") if arch == "auto" else arch
-    if name in PAPER_NETWORKS and tuple(PAPER_NETWORKS[name][0]) != tuple(input_shape):
-        expected = "×".join(map(str, PAPER_NETWORKS[name][0]))
-        raise ConfigError(
-            f"--arch {name} takes images of {expected}; the data are {'×'.join(map(str, input_shape))}.",
-            "Use --arch auto, or --image-size.",
-        )
-    if name == "conv" and (not is_image or min(input_shape[1:]) < 8):
-        raise ConfigError(
-            f"--arch conv takes images of at least 8×8 pixels; the data are {'×'.join(map(str, input_shape))}.", "Use --arch dense."
-        )
+    name = ("conv" if len(input_shape) == 3 else "dense") if arch == "auto" else arch
+    architecture = NETWORKS[name]
+    architecture.check(name, input_shape)
     output = {None: "identity", (0.0, 1.0): "sigmoid", (-1.0, 1.0): "tanh"}[value_range]
     return {
         "name": name,
@@ -98,6 +90,7 @@ def architecture_record(
         "stochastic": stochastic,
         "output": output,
         "value_range": None if value_range is None else list(value_range),
+        "centred": value_range == (0.0, 1.0) and architecture.spec_for(input_shape).centred,
     }
 
 
@@ -107,34 +100,29 @@ def build_network(record: dict[str, Any], generator_seed: int | None = None) -> 
     Raises:
         ConfigError: the record names an unknown architecture.
     """
+    if record["name"] not in NETWORKS:
+        raise ConfigError(f"Unknown architecture '{record['name']}'.", f"Known are {', '.join(NETWORKS)}.")
     with torch.random.fork_rng(devices=[]):
         if generator_seed is not None:
             torch.manual_seed(generator_seed)
         shape, latent_dim = tuple(record["input_shape"]), int(record["latent_dim"])
         outputs = latent_dim * (2 if record["stochastic"] else 1)
-        if record["name"] == "dense":
-            return NetworkAutoencoder(record, _dense_encoder(shape, outputs), _dense_decoder(shape, latent_dim))
-        if record["name"] == "conv":
-            spec = default_convolutional(shape)
-        elif record["name"] in PAPER_NETWORKS:
-            spec = PAPER_NETWORKS[record["name"]][1]
+        spec = NETWORKS[record["name"]].spec_for(shape)
+        if isinstance(spec, DenseSpec):
+            network = NetworkAutoencoder(record, _dense_encoder(spec, shape, outputs), _dense_decoder(spec, shape, latent_dim))
         else:
-            raise ConfigError(f"Unknown architecture '{record['name']}'.", f"Known are {', '.join(ARCHITECTURES)}.")
-        network = NetworkAutoencoder(record, _conv_encoder(spec, shape, outputs), _conv_decoder(spec, shape, latent_dim))
-        if spec.keras:
-            initialise_like_keras(network)
+            network = NetworkAutoencoder(record, _conv_encoder(spec, shape, outputs), _conv_decoder(spec, shape, latent_dim))
+        if spec.initialise is not None:
+            spec.initialise(network)
         return network
 
 
 def _conv_encoder(spec: ConvolutionalSpec, shape: tuple[int, ...], outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    channels = shape[0]
-    for width in spec.encoder:
-        layers += [nn.Conv2d(channels, width, KERNEL, stride=2, padding=1, bias=True), *_normalise(spec, width), spec.activation()]
-        channels = width
-    height, width = shape[1], shape[2]
-    for _ in spec.encoder:
-        height, width = height // 2, width // 2
+    channels, height, width = shape
+    for out, kernel in spec.encoder_layers:
+        layers += [nn.Conv2d(channels, out, kernel, stride=2, padding=kernel // 2 - 1), *_normalise(spec, out), spec.activation()]
+        channels, height, width = out, height // 2, width // 2
     features = channels * height * width
     layers.append(nn.Flatten())
     if spec.dense:
@@ -155,21 +143,26 @@ def _conv_decoder(spec: ConvolutionalSpec, shape: tuple[int, ...], latent_dim: i
         layers.append(spec.activation())
     layers.append(nn.Unflatten(1, spec.start))
     for out, target in zip(spec.decoder, spec.sizes, strict=False):
-        layers += [_upsample(channels, out, (height, width), target, 2), *_normalise(spec, out), spec.activation()]
+        layers += [*_enlarged(spec, channels, out, (height, width), target, 2), *_normalise(spec, out), spec.activation()]
         channels, (height, width) = out, target
-    return nn.Sequential(*layers, _upsample(channels, shape[0], (height, width), spec.sizes[-1], spec.last_stride))
+    return nn.Sequential(*layers, *_enlarged(spec, channels, shape[0], (height, width), spec.sizes[-1], spec.last_stride))
 
 
 def _normalise(spec: ConvolutionalSpec, channels: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(channels, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)] if spec.batch_norm else []
 
 
-def _upsample(channels: int, out: int, size: tuple[int, int], target: tuple[int, int], stride: int) -> nn.Module:
-    """A transposed convolution with "same" padding that turns `size` into `target`."""
+def _enlarged(
+    spec: ConvolutionalSpec, channels: int, out: int, size: tuple[int, int], target: tuple[int, int], stride: int
+) -> list[nn.Module]:
+    """The layers that turn `size` into `target`; with stride 1 these are equal."""
+    if spec.enlarging == "nearest":
+        repeated = [] if stride == 1 else [nn.Upsample(size=target, mode="nearest")]
+        return [*repeated, nn.Conv2d(channels, out, SMOOTHING_KERNEL, padding=SMOOTHING_KERNEL // 2)]
     if stride == 1:
-        return SameConvTranspose2d(channels, out)
+        return [SameConvTranspose2d(channels, out)]
     extra = (target[0] - 2 * size[0], target[1] - 2 * size[1])
-    return nn.ConvTranspose2d(channels, out, KERNEL, stride=2, padding=1, output_padding=extra)
+    return [nn.ConvTranspose2d(channels, out, KERNEL, stride=2, padding=1, output_padding=extra)]
 
 
 class SameConvTranspose2d(nn.ConvTranspose2d):
@@ -183,26 +176,20 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
         return super().forward(input, output_size)[..., :-1, :-1]
 
 
-def _dense_encoder(shape: tuple[int, ...], outputs: int) -> nn.Sequential:
-    features = _features(shape)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for units in DENSE_UNITS:
-        layers += [nn.Linear(features, units), nn.SiLU()]
-        features = units
-    return nn.Sequential(*layers, nn.Linear(features, outputs))
+def _dense_encoder(spec: DenseSpec, shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+    layers, features = _hidden(spec, math.prod(shape))
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(features, outputs))
 
 
-def _dense_decoder(shape: tuple[int, ...], latent_dim: int) -> nn.Sequential:
+def _dense_decoder(spec: DenseSpec, shape: tuple[int, ...], latent_dim: int) -> nn.Sequential:
+    layers, features = _hidden(spec, latent_dim)
+    return nn.Sequential(*layers, nn.Linear(features, math.prod(shape)), nn.Unflatten(1, shape))
+
+
+def _hidden(spec: DenseSpec, features: int) -> tuple[list[nn.Module], int]:
+    """The hidden layers for inputs of so many features, and how many features come out."""
     layers: list[nn.Module] = []
-    features = latent_dim
-    for units in DENSE_UNITS:
-        layers += [nn.Linear(features, units), nn.SiLU()]
+    for units in spec.units:
+        layers += [nn.Linear(features, units), spec.activation()]
         features = units
-    return nn.Sequential(*layers, nn.Linear(features, _features(shape)), nn.Unflatten(1, shape))
-
-
-def _features(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
+    return layers, features

@@ -1,7 +1,7 @@
 """Architectures as data: the paper's networks (supp. Tables 4 and 5), a small convolutional default, dense nets for vectors.
 
 A record (a plain dict that JSON can hold) names the architecture, the input shape and the latent size; `build.build_network` makes the
-module from it, so that nothing on disk chooses a class.
+module from it, so that nothing on disk chooses a class. The rivals' networks are in `rivals.py`, the table of all in `architectures.py`.
 
 Read from supp. Tables 4 and 5: every kernel is 4×4 with "same" padding, stride 2 unless stated; (de)convolution → BatchNorm → ReLU;
 the decoder's first dense layer has no activation. Table 5 has no BatchNorm. The paper prints k = 1 for ARD-VAE; a stochastic encoder
@@ -10,13 +10,18 @@ needs 2L outputs, as in the authors' code.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
-__all__ = ["PAPER_NETWORKS", "ConvolutionalSpec", "default_convolutional"]
+from .initialise import initialise_like_keras
+
+__all__ = ["LINEAR", "OWN_DENSE", "PAPER_NETWORKS", "SMALL_SIDE", "ConvolutionalSpec", "DenseSpec", "default_convolutional", "halved"]
 
 SMALL_SIDE = 8
+KERNEL = 4
 
 
 @dataclass(frozen=True)
@@ -25,25 +30,57 @@ class ConvolutionalSpec:
 
     Attributes:
         encoder: output channels of the stride-2 convolutions.
+        kernels: their kernel sizes, even numbers; empty for 4 everywhere.
         dense: units of a hidden dense layer on both sides of the code; 0 for none.
         start: channels and size (C, H, W) that the decoder's dense part produces.
-        decoder: output channels of the transposed convolutions before the last one.
-        last_stride: stride of the last transposed convolution, which makes the image.
-        sizes: output (H, W) of every transposed convolution.
+        decoder: output channels of the decoder's convolutions before the last one.
+        last_stride: stride of the last one, which makes the image: 2, or 1 where it keeps the size.
+        sizes: output (H, W) of every convolution of the decoder.
+        enlarging: transposed 4×4 convolutions, or repetition of the nearest pixel, which has no parameters, before 3×3 convolutions.
         batch_norm: whether every hidden (de)convolution is followed by BatchNorm.
         activation: after every hidden layer.
-        keras: initialise and normalise with the Keras constants of the authors' code.
+        initialise: draws the weights; None for torch's own draws.
+        centred: whether the encoder takes images in [0, 1] as 2x − 1.
     """
 
     encoder: tuple[int, ...]
     start: tuple[int, int, int]
     decoder: tuple[int, ...]
     sizes: tuple[tuple[int, int], ...]
+    kernels: tuple[int, ...] = ()
     dense: int = 0
     last_stride: int = 2
+    enlarging: Literal["transposed", "nearest"] = "transposed"
     batch_norm: bool = True
     activation: type[nn.Module] = nn.ReLU
-    keras: bool = True
+    initialise: Callable[[nn.Module], None] | None = initialise_like_keras
+    centred: bool = True
+
+    @property
+    def encoder_layers(self) -> tuple[tuple[int, int], ...]:
+        """(output channels, kernel size) of every convolution of the encoder."""
+        return tuple(zip(self.encoder, self.kernels or (KERNEL,) * len(self.encoder), strict=True))
+
+
+@dataclass(frozen=True)
+class DenseSpec:
+    """A dense autoencoder for vectors, and for images taken as vectors of their pixels.
+
+    Attributes:
+        units: units of the hidden layers, the same on both sides of the code.
+        activation: after every hidden layer.
+        initialise: draws the weights; None for torch's own draws.
+        centred: whether the encoder takes images in [0, 1] as 2x − 1.
+    """
+
+    units: tuple[int, ...]
+    activation: type[nn.Module] = nn.ReLU
+    initialise: Callable[[nn.Module], None] | None = None
+    centred: bool = True
+
+
+OWN_DENSE = DenseSpec((256, 256), nn.SiLU)
+LINEAR = DenseSpec(())  # principal components, where the output activation is the identity
 
 
 def _doubling(start: int, count: int) -> tuple[tuple[int, int], ...]:
@@ -67,25 +104,28 @@ PAPER_NETWORKS: dict[str, tuple[tuple[int, int, int], ConvolutionalSpec]] = {
 }
 
 
-def default_convolutional(shape: tuple[int, int, int]) -> ConvolutionalSpec:
+def halved(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """An image's size (H, W), and its halves rounded down while the shorter side is at least 8 pixels."""
+    sizes = [size]
+    while min(sizes[-1]) >= SMALL_SIDE:
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    return tuple(sizes)
+
+
+def default_convolutional(shape: tuple[int, ...]) -> ConvolutionalSpec:
     """A small network for images of any size from 8 pixels: stride-2 stages while the shorter side is at least 8, then dense layers.
 
     Odd sizes are halved downwards and restored exactly on the way up.
     """
-    _, height, width = shape
-    sizes = [(height, width)]
-    while min(sizes[-1]) >= SMALL_SIDE:
-        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
-    stages = len(sizes) - 1
-    channels = tuple(32 if stage < 2 else 64 for stage in range(stages))
-    small_height, small_width = sizes[-1]
+    sizes = halved((shape[1], shape[2]))
+    channels = tuple(32 if stage < 2 else 64 for stage in range(len(sizes) - 1))
     return ConvolutionalSpec(
         encoder=channels,
-        start=(channels[-1], small_height, small_width),
+        start=(channels[-1], *sizes[-1]),
         decoder=channels[-2::-1],
-        sizes=tuple(reversed(sizes[:-1])),
+        sizes=sizes[-2::-1],
         dense=256,
         batch_norm=False,
         activation=nn.SiLU,
-        keras=False,
+        initialise=None,
     )

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.build import NetworkAutoencoder
+from ..networks.initialise import glorot_normal
 from .critic import critic_network, gradient_penalty, standard_normal_like
 from .gates import fold_scale
 from .objective import Objective, OwnCount, Setup, option
@@ -75,10 +76,7 @@ class MaskAae(Objective):
         self.options = options or Options()
         self.m = nn.Parameter(MASK_RANGE * torch.rand(latent_dim, generator=torch.Generator().manual_seed(MASK_SEED)))
         self.critic = critic_network(latent_dim, self.options.units)
-        for layer in self.critic[::2]:
-            assert isinstance(layer, nn.Linear)
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        glorot_normal(self.critic)
         self.interval = self.options.interval or (75 if latent_dim <= 20 else min(10_000, math.floor(112.5 * latent_dim)))
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.float64))

@@ -16,15 +16,17 @@ Source: Ghosh et al., "From variational to deterministic autoencoders", arXiv 19
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrizations, parametrize
 
 from ..networks.build import NetworkAutoencoder
+from ..networks.initialise import ADAM_EPS
 from .decoder_penalty import decoded_with_penalty, kernel_norm, weighted_layers
 from .objective import Objective, Setup, option
 
@@ -102,6 +104,11 @@ class Rae(Objective):
             plain.load_state_dict(state | weights)
         return plain.train(model.training)
 
+    def optimisers(self, model: NetworkAutoencoder, lr: float, **options: Any) -> list[torch.optim.Optimizer]:
+        """One Adam. Its eps is that of a summed squared error divided by D, so that it steps as it would on D times this loss."""
+        eps = options.pop("eps", ADAM_EPS) / math.prod(model.input_shape)
+        return super().optimisers(model, lr, eps=eps, **options)
+
     def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         z = model.encode(x).mean
         penalty = x.new_zeros(())
@@ -124,7 +131,7 @@ class Ae(Rae):
     paper = "Hinton, Salakhutdinov, Science 313, 2006"
     prefix = "ae"
     Options = Objective.Options
-    table = MappingProxyType({})
+    table = MappingProxyType({"": {"lr": 5e-4}})  # nothing holds the codes: at 2e-3 they run away before the decoder reads them
 
     @classmethod
     def made_for(cls, setup: Setup) -> Ae:

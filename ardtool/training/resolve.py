@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..data.dataset import DataSet, Scaling, split_indices
 from ..errors import ConfigError, DataError, TrainingError
-from ..networks.build import ARCHITECTURES, architecture_record, build_network
+from ..networks.architectures import ARCHITECTURES, OWN_NETWORKS
+from ..networks.build import architecture_record, build_network
 from ..networks.specs import PAPER_NETWORKS
 from ..objectives import ALIASES, OBJECTIVES
 from ..objectives.objective import Setup
@@ -58,7 +59,7 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
         beta = own.get("beta", _default_beta(config.method, data))
     batch_size = config.batch_size or own.get("batch_size", BATCH_SIZE)
     epochs = config.epochs or own.get("epochs") or data.settings.get("epochs") or _epochs(config, data, batch_size)
-    lr = config.lr or own.get("lr") or (PAPER_RATE if arch in PAPER_NETWORKS else OWN_RATE)
+    lr = config.lr or own.get("lr") or (OWN_RATE if arch in ("auto", *OWN_NETWORKS) else PAPER_RATE)
     options = resolved_options(config.method, config.options, own)
     return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, batch_size=batch_size, lr=lr, options=options)
 

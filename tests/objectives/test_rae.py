@@ -1,5 +1,7 @@
 """RAE: every penalty on a decoder where it is known by hand, and that what is saved is a plain network."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -96,3 +98,21 @@ def test_weights_come_from_the_table_or_from_the_user(options, beta, weight):
 def test_the_autoencoder_has_the_error_alone(terms):
     found = terms(Ae.made_for(Setup(3, 64, 100, 0.1, 1e-5, {}, NoOptions())))
     assert torch.equal(found["loss"].detach(), found["mse"])
+
+
+def test_a_step_is_that_of_the_summed_loss(model, x):
+    """Adam forgets the scale of a loss up to eps; D times the loss with the usual eps and this one give the same weights."""
+    from ardtool.networks.initialise import ADAM_EPS
+
+    twin = copy.deepcopy(model)
+    made = Ae.made_for(None)
+    generator = torch.Generator().manual_seed(0)
+    (optimiser,) = made.optimisers(model, 1e-3, eps=ADAM_EPS)
+    summed = torch.optim.Adam(twin.parameters(), lr=1e-3, eps=ADAM_EPS)
+    for _ in range(3):
+        made.step(model, x, generator, [optimiser])
+        summed.zero_grad()
+        (64 * made.losses(twin, x, generator)["loss"]).backward()
+        summed.step()
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

@@ -23,6 +23,12 @@ def test_options_are_resolved_with_their_types():
     assert resolve(method="rae", rae={"variant": "gp", "beta": 0.5}).options == found.options
 
 
+@pytest.mark.parametrize(("arch", "lr"), [(None, 2e-3), ("dense", 2e-3), ("maskaae", 5e-4), ("geco", 5e-4), ("paper-mnist", 5e-4)])
+def test_networks_from_papers_learn_at_the_papers_rate(arch, lr):
+    assert resolve(arch=arch).lr == lr
+    assert resolve(arch=arch, lr=0.1).lr == 0.1
+
+
 @pytest.mark.parametrize("method", OBJECTIVES)
 def test_resolved_settings_resolve_to_themselves(method):
     found = resolve(method=method)
