@@ -44,7 +44,7 @@ class FactorGrid:
             DataError: an index is outside the grid.
         """
         index = index.long()
-        if len(index) and not (0 <= int(index.min()) and int(index.max()) < len(self)):
+        if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(self)):
             raise DataError(f"The data have {len(self):,} images; found the index {int(index.max())}.", "Indices start at 0.")
         columns = []
         for size in reversed(self.sizes):
@@ -105,7 +105,7 @@ class DrawnImages:
     def take(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """The images of some indices, drawn on a device."""
         chosen = torch.arange(len(self))[index]
-        return self.draw(self.grid.factors_of(chosen.to(device)))
+        return self.draw(self.grid.factors_of(chosen).to(device))
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         return self.take(index)
