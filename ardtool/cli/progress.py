@@ -132,12 +132,12 @@ def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
     config = run.config
     alpha = f" ({run.alpha_size:,} of them in X_α)" if run.alpha_size else ""
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    beta = config.beta if isinstance(config.beta, str) or config.beta is None else f"{config.beta:g}"
+    beta = "" if config.beta is None else f" · β {config.beta if isinstance(config.beta, str) else f'{config.beta:g}'}"
     steered = "" if config.target_mse is None else f", steered to MSE {config.target_mse:g}"
     name = run.model.record.get("name", config.arch)
     return {
         "data": f"{run.data.name}: {len(run.train):,} training samples{alpha}, {len(run.validation):,} for validation",
         "model": f"{config.method} · {name} network · {config.latent:,} latent axes · {parameters:,} parameters",
-        "fit": f"{config.epochs:,} epochs · batches of {run.batch_size:,} · β {beta}{steered} · on {run.device}",
+        "fit": f"{config.epochs:,} epochs · batches of {run.batch_size:,}{beta}{steered} · on {run.device}",
         "run": str(folder),
     }

@@ -27,6 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..networks.build import NetworkAutoencoder
 from ..networks.initialise import glorot_normal
 from .critic import critic_network, gradient_penalty, standard_normal_like
@@ -86,6 +87,10 @@ class MaskAae(Objective):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setup.settings["seed"])
             return cls(setup.latent_dim, setup.options)
+
+    def prepare(self, model: NetworkAutoencoder) -> None:
+        if self.options.reconstruction == "bce" and model.record["output"] != "sigmoid":
+            raise ConfigError("mask.reconstruction=bce needs images in [0, 1].", "Use mask.reconstruction=mse, or leave it out.")
 
     @property
     def alpha(self) -> Tensor:

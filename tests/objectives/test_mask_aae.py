@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ardtool.errors import ConfigError
 from ardtool.objectives.critic import gradient_penalty
 from ardtool.objectives.mask_aae import MaskAae, Options
 
@@ -171,3 +172,13 @@ def test_the_saved_network_holds_the_mask(model):
     assert made.own_count().axes == [0, 2] and made.own_count().constraint_met
     closed = set_mask(made, 0.0, 0.05, 0.0).own_count()
     assert closed.axes == [] and closed.constraint_met is False and closed.reason == "the mask closed every axis"
+
+
+def test_cross_entropy_needs_pixels_between_zero_and_one():
+    from ardtool.networks.build import architecture_record, build_network
+
+    vectors = build_network(architecture_record("dense", (6,), L, value_range=None, stochastic=False), 0)
+    objective().prepare(vectors)
+    with pytest.raises(ConfigError) as caught:
+        objective(reconstruction="bce").prepare(vectors)
+    assert caught.value.message == "mask.reconstruction=bce needs images in [0, 1]."
