@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import ModelFileError
-from .header import FileKind, identify, read_header, read_metadata
+from .header import LARGEST_HEADER, FileKind, identify, read_header, read_metadata
 from .stub_file import PICKLED, read_stub_file
 
 __all__ = ["Contents", "TensorInfo", "contents_of"]
@@ -186,7 +186,9 @@ def _array(name: str, file: IO[bytes]) -> TensorInfo:
 def _of_program(path: Path) -> list[TensorInfo]:
     """Weights of an exported program, from the table that torch.export writes beside them."""
     with zipfile.ZipFile(path) as archive:
-        tables = [name for name in archive.namelist() if name.endswith("model_weights_config.json")]
+        tables = [each for each in archive.infolist() if each.filename.endswith("model_weights_config.json")]
+        if tables and tables[0].file_size > LARGEST_HEADER:
+            raise ValueError("its table of weights has more than 100 MiB")
         entries = json.loads(archive.read(tables[0]))["config"] if tables else {}
     infos = []
     for name, entry in entries.items():

@@ -11,7 +11,17 @@ from typing import Any
 
 from ..errors import ModelFileError
 
-__all__ = ["FORMAT_VERSION", "METADATA_KEY", "FileKind", "identify", "is_ardtool_file", "kind_of_file", "read_header", "read_metadata"]
+__all__ = [
+    "FORMAT_VERSION",
+    "LARGEST_HEADER",
+    "METADATA_KEY",
+    "FileKind",
+    "identify",
+    "is_ardtool_file",
+    "kind_of_file",
+    "read_header",
+    "read_metadata",
+]
 
 METADATA_KEY = "ardtool"
 FORMAT_VERSION = 1

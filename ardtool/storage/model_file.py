@@ -120,15 +120,19 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, plugin: 
     path = Path(path)
     metadata = read_metadata(path)
     try:
-        network = _built(metadata, path, plugin, trust)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
+        weights = {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}
+        if metadata.get("foreign") is None:
+            with torch.device("meta"):  # a wrong description could ask for any amount of memory
+                _compare(_built(metadata, path, plugin, trust), weights, path)
+        network = _built(metadata, path, plugin, trust)
     except SafetensorError as error:
         raise ModelFileError(f"{path} is damaged: {error}.", "Copy the file again, or train again.") from error
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its description is incomplete or wrong ({error!r}).", "Train again, or use another copy.") from error
-    prefix = "" if isinstance(network, NetworkAutoencoder) else NETWORK
-    _fill(network, prefix, {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}, path)
+    _compare(network, weights, path)
+    network.load_state_dict({name.removeprefix(_prefix(network)): value for name, value in weights.items()})
     scaling = Scaling(tensors["data.mean"], tensors["data.scale"]) if "data.mean" in tensors else None
     network.to(device).eval()
     codes = _codes(tensors, metadata, network.latent_shape[0], path)
@@ -139,8 +143,11 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, plugin: 
 
 def _network_tensors(network: Any) -> dict[str, Tensor]:
     """One of ardtool's own networks under its own names, everything else under `network.`."""
-    prefix = "" if isinstance(network, NetworkAutoencoder) else NETWORK
-    return {prefix + name: value for name, value in network.state_dict().items()}
+    return {_prefix(network) + name: value for name, value in network.state_dict().items()}
+
+
+def _prefix(network: Any) -> str:
+    return "" if isinstance(network, NetworkAutoencoder) else NETWORK
 
 
 def _structure(model: SavedModel) -> dict[str, Any]:
@@ -201,9 +208,9 @@ def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return separate
 
 
-def _fill(network: nn.Module, prefix: str, found: dict[str, Tensor], path: Path) -> None:
-    """Pour tensors into a network, comparing each with what the network expects; their names start with the prefix."""
-    expected = {prefix + name: value for name, value in network.state_dict().items()}
+def _compare(network: nn.Module, found: dict[str, Tensor], path: Path) -> None:
+    """Raise `ModelFileError` unless a file's weights have the names, shapes and types of the network's."""
+    expected = _network_tensors(network)
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     for names, word in ((missing, "missing"), (unexpected, "not part of the network")):
@@ -217,7 +224,6 @@ def _fill(network: nn.Module, prefix: str, found: dict[str, Tensor], path: Path)
                 f"{path}: '{name}' is {_describe(other)} on disk, the description builds {_describe(value)}.",
                 "The file was edited after training; use the copy that training wrote.",
             )
-    network.load_state_dict({name.removeprefix(prefix): value for name, value in found.items()})
 
 
 def _describe(value: Tensor) -> str:

@@ -13,7 +13,7 @@ from .stub_pickle import Stub
 __all__ = ["find_tensors"]
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "weights")
-DEEPEST, MOST_MODULES = 100, 100_000  # a module may hold itself
+DEEPEST, MOST_MODULES, MOST_TENSORS = 100, 100_000, 1_000_000  # a module may hold itself
 
 
 def find_tensors(root: Any, is_tensor: Callable[[Any], bool]) -> tuple[dict[str, Any], str]:
@@ -63,7 +63,7 @@ def _modules(value: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     waiting = [("", value, 0)]
     visits = 0
-    while waiting and visits < MOST_MODULES:
+    while waiting and visits < MOST_MODULES and len(found) < MOST_TENSORS:
         prefix, module, depth = waiting.pop()
         visits += 1
         if not isinstance(module, Stub) or not isinstance(module.state, dict) or depth > DEEPEST:
@@ -75,5 +75,6 @@ def _modules(value: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any]:
                 if is_tensor(each) and not (part == "_buffers" and name in passing):
                     found[prefix + name] = each
         children = _entries(module.state.get("_modules"))
-        waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children.items())]
+        room = max(MOST_MODULES - visits - len(waiting), 0)
+        waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(list(children.items())[:room])]
     return found

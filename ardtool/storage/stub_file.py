@@ -26,6 +26,7 @@ __all__ = ["PICKLED", "StubFile", "read_stub_file"]
 
 PICKLED = ("torch", "torch-legacy", "pickle")
 LARGEST_PICKLE = 2**31
+LONGEST_BYTEORDER = 16
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read_stub_file(path: Path) -> StubFile:
         elif kind.kind == "torch-legacy":
             unpickler, root, place = _read_legacy(mapped, memoryview(mapped))
         else:
-            unpickler = StubUnpickler(mapped, _nested_storage)
+            unpickler = StubUnpickler(mapped, _nested_storages())
             root, place = unpickler.load(), _nowhere
         found, container = find_tensors(root, lambda each: isinstance(each, TensorRecord) or _is_special(each))
     except (ArdtoolError, MemoryError):
@@ -112,7 +113,8 @@ def _read_zip(path: Path, mapped: mmap.mmap) -> _Parts:
         prefix = next(name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") < 2).removesuffix("data.pkl")
         if members[f"{prefix}data.pkl"].file_size > LARGEST_PICKLE:
             raise ValueError("its pickle has more than 2 GiB")
-        if f"{prefix}byteorder" in members and archive.read(f"{prefix}byteorder") == b"big":
+        order = members.get(f"{prefix}byteorder")
+        if order is not None and order.file_size <= LONGEST_BYTEORDER and archive.read(order) == b"big":
             raise ValueError("it comes from a big-endian machine, which is not supported")
         pickled = archive.read(f"{prefix}data.pkl")
 
@@ -149,6 +151,18 @@ def _read_legacy(file: Any, data: memoryview) -> _Parts:
         places[key] = data[start:end]
         file.seek(end)
     return unpickler, root, lambda storage: places[storage.key]
+
+
+def _nested_storages() -> Callable[[bytes], Any]:
+    """Reads storages that were pickled into bytes, each once however often the pickle uses it."""
+    read: dict[int, tuple[bytes, Any]] = {}
+
+    def storage_of(data: bytes) -> Any:
+        if id(data) not in read:
+            read[id(data)] = data, _nested_storage(data)  # the bytes are kept, so that their id is not used again
+        return read[id(data)][1]
+
+    return storage_of
 
 
 def _nested_storage(data: bytes) -> Any:

@@ -233,3 +233,36 @@ def test_a_module_that_holds_itself_ends(tmp_path):
     module = nn.Linear(2, 2)
     module._modules["self"] = module
     assert {"weight", "bias", "self.weight"} <= set(rescue_tensors(save(module, tmp_path / "x.pkl", "pickle"))[0])
+
+
+def test_a_storage_that_is_used_often_is_read_once(tmp_path, monkeypatch):
+    """A pickle may name the same bytes as often as it likes; copies of them would fill the memory."""
+    from ardtool.storage import stub_file
+
+    _, (inner,) = torch.ones(4).untyped_storage().__reduce__()
+    text = b"X\x64\x00\x00\x00" + b"-" * 100 + b"0"  # or else the file looks like an old checkpoint, whose number is in these bytes
+    use = b"ctorch.storage\n_load_from_bytes\nh\x00\x85R"  # name, take the bytes again, call
+    keep = b"B" + len(inner).to_bytes(4, "little") + inner + b"q\x000"
+    (tmp_path / "many.pkl").write_bytes(b"\x80\x02" + text + keep + b"](" + 50 * use + b"e.")
+    calls = []
+    real = stub_file._nested_storage
+    monkeypatch.setattr(stub_file, "_nested_storage", lambda data: calls.append(1) or real(data))
+    root = read_stub_file(tmp_path / "many.pkl").root
+    assert [record.count for record in root] == [16] * 50 and len(calls) == 1
+
+
+def test_modules_within_modules_do_not_fill_the_memory():
+    """Three levels of a thousand names for one module each: a billion paths, of which a bounded number is followed."""
+    from ardtool.storage.state_dict import MOST_MODULES, find_tensors
+    from ardtool.storage.stub_pickle import Stub
+
+    visited = []
+
+    def module(child) -> Stub:
+        made = Stub("somewhere.Module", ())
+        made.state = {"_parameters": {"weight": "tensor"}, "_modules": {} if child is None else {str(i): child for i in range(1000)}}
+        return made
+
+    found, _ = find_tensors(module(module(module(None))), lambda each: each == "tensor" and not visited.append(1))
+    assert 0 < len(found) <= MOST_MODULES
+    assert len(visited) <= 3 * MOST_MODULES

@@ -172,6 +172,18 @@ def test_broken_description(path):
         assert "its ardtool description is not readable" in error_of(path).message
 
 
+def test_a_description_of_a_huge_network_is_compared_before_it_is_built(path, monkeypatch):
+    from ardtool.storage import model_file
+
+    record = metadata_of(path)["architecture"]
+    built = []
+    real = model_file.build_network
+    monkeypatch.setattr(model_file, "build_network", lambda record: built.append(torch.empty(0).device.type) or real(record))
+    rewrite(path, architecture=record | {"name": "dense", "input_shape": [1, 16, 16], "latent_dim": 10**10})
+    assert "the description builds" in error_of(path).message or "is missing" in error_of(path).message
+    assert set(built) == {"meta"}
+
+
 def test_metadata_are_read_without_tensors(path):
     data = path.read_bytes()
     assert read_metadata(path)["method"] == "ard-vae"
