@@ -93,11 +93,13 @@ def _show_tensors(output: Output, tensors: list[TensorInfo]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from .rendering import printable
+
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("tensor", "shape", "type"):
         table.add_column(name, overflow="fold")
     for tensor in tensors[:MOST_ROWS]:
-        table.add_row(tensor.name, "×".join(map(str, tensor.shape)) or "a number", Text(tensor.dtype, "dim"))
+        table.add_row(printable(tensor.name), "×".join(map(str, tensor.shape)) or "a number", Text(tensor.dtype, "dim"))
     output.stdout.print(table)
     hidden = len(tensors) - MOST_ROWS
     if hidden > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,9 +20,10 @@ from ..storage.atomic import finite
 if TYPE_CHECKING:
     from ..commands.sample import FilesResult
 
-__all__ = ["Output", "labelled", "number", "percent", "stderr_console", "stdout_console", "with_error"]
+__all__ = ["Output", "labelled", "number", "percent", "printable", "stderr_console", "stdout_console", "with_error"]
 
 PIPE_WIDTH = 100
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line end
 MOST_FILES = 3
 
 
@@ -72,12 +74,12 @@ class Output:
 
     def line(self, text: Text | str = "") -> None:
         """One line of a result, never wrapped."""
-        self.stdout.print(text, soft_wrap=True)
+        self.stdout.print(_harmless(text), soft_wrap=True)
 
     def note(self, text: Text | str = "") -> None:
         """One line on stderr."""
         if not self.quiet:
-            self.stderr.print(text, soft_wrap=True)
+            self.stderr.print(_harmless(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A warning on stderr."""
@@ -105,7 +107,21 @@ class Output:
 
 def labelled(label: str, message: str, colour: str) -> Text:
     """`label: message` with a coloured label."""
-    return Text.assemble((f"{label}:" if message else label, f"bold {colour}"), f" {message}" if message else "")
+    return Text.assemble((f"{label}:" if message else label, f"bold {colour}"), f" {printable(message)}" if message else "")
+
+
+def printable(text: str) -> str:
+    """The text with � for every control character: names from files must not steer the terminal."""
+    return CONTROL.sub("�", text)
+
+
+def _harmless(text: Text | str) -> Text | str:
+    if isinstance(text, str):
+        return printable(text)
+    if CONTROL.search(text.plain):
+        text = text.copy()
+        text.plain = printable(text.plain)  # as long as before, so that styles stay where they are
+    return text
 
 
 def number(value: float | None) -> str:

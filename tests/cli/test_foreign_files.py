@@ -89,3 +89,13 @@ def test_convert_refuses_in_one_line(ardtool):
     assert ardtool.error("convert", "x.npz", "--out", "y.safetensors")[0].startswith("x.npz is a NumPy archive of 1 array; expected")
     assert ardtool.error("convert", RUN, "--out", "y.safetensors")[0].startswith(f"{RUN} is a finished ardtool run; expected")
     assert ardtool("convert", "x.npz", code=2).stdout == ""
+
+
+def test_names_from_files_do_not_steer_the_terminal(ardtool):
+    """Escape sequences could hide a warning or rename the window."""
+    torch.save({"red\x1b[31m": torch.ones(2), "key\x1b": 3, "state_dict": {}}, "net.pt")
+    shown = ardtool("inspect", "net.pt").stdout
+    assert "red�[31m" in shown and "key�" in shown
+    said = ardtool("train", "--data", "no\x1b]0;title\x1bsuch.npy", code=1).stderr
+    assert "no�]0;title�such.npy" in said
+    assert not any(sign in shown + said for sign in "\x1b\x07")
