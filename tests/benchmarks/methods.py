@@ -6,8 +6,8 @@
     python tests/benchmarks/methods.py mnist --data-root DIR …             5 epochs each of the small network
 
 Runs go through the library with the defaults of each method, one thread each; only critics are smaller here than by default: on vectors
-128 units wide (wae-gan: 512, mask-aae: 1,024), on images that of mask-aae 256. Prints a Markdown table, mean ± sample standard deviation over seeds, and writes
-JSON after every run; runs that the file holds already are not made again.
+128 units wide (wae-gan: 512, mask-aae: 1,024), on images that of mask-aae 256. Prints a Markdown table, mean ± sample standard deviation
+over seeds, and writes JSON after every run; runs that the file holds already are not made again.
 """
 
 from __future__ import annotations
