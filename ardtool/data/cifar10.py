@@ -11,7 +11,6 @@ downloaded by torchvision where no files are found. The last 10,000 training ima
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 import zlib
@@ -52,7 +51,7 @@ ORIGINAL = Original(
     title="CIFAR-10",
     files="cifar-10-python.tar.gz or cifar-10-binary.tar.gz (packed, or the folder that is in it)",
     site="https://www.cs.toronto.edu/~kriz/cifar.html",
-    licence="free to use, no licence is stated",
+    licence="no licence stated",
     folder="cifar10",
     instead="--data takes any folder of 32x32 images, with --arch paper-cifar10 for the same network",
 )
@@ -97,7 +96,7 @@ def _read(path: Path, names: tuple[str, ...]) -> np.ndarray:
         images[names.index(file.removesuffix(".bin"))] = _records(where, content) if suffix else _pickled(where, content)
         missing.remove(file)
     if missing:
-        raise ORIGINAL.damaged(f"{path} is incomplete: {', '.join(missing)} is not in it")
+        raise ORIGINAL.damaged(f"{path if archive else path.parent} is incomplete: {', '.join(missing)} is not in it")
     return images.reshape(-1, 3, 32, 32)
 
 
@@ -121,22 +120,21 @@ def _members(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _files(folder: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of those files of a folder.
+    """Names and bytes of those files that a folder has.
 
     Raises:
-        DataError: one is missing, or is not the published one.
+        DataError: one cannot be read, or is not the published one.
     """
     for name in tuple(names):
         path = folder / name
+        if not path.is_file():
+            continue
+        if name in CHECKSUMS:
+            check_md5(ORIGINAL, path, CHECKSUMS[name])
         try:
-            content = path.read_bytes()
-        except FileNotFoundError as error:
-            raise ORIGINAL.damaged(f"{folder} is incomplete: {name} is not in it") from error
+            yield name, path.read_bytes()
         except OSError as error:
             raise ORIGINAL.damaged(f"{path} cannot be read: {error}") from error
-        if name in CHECKSUMS and hashlib.md5(content).hexdigest() != CHECKSUMS[name]:
-            check_md5(ORIGINAL, path, CHECKSUMS[name])
-        yield name, content
 
 
 def _pickled(where: str, content: bytes) -> np.ndarray:

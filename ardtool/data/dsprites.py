@@ -71,9 +71,10 @@ def _images(path: Path, archive: zipfile.ZipFile) -> Tensor:
     with archive.open("imgs.npy") as stream:
         _check_header(path, "imgs", _header(stream), (COUNT, SIDE, SIDE), "uint8")
         for block in images.split(BLOCK):
-            filled = stream.readinto(memoryview(block.numpy().reshape(-1)))
-            if filled != block.numel():
+            content = bytearray(stream.read(block.numel()))
+            if len(content) != block.numel():
                 raise ORIGINAL.damaged(f"{path} is truncated: 'imgs' ends too early")
+            block.copy_(torch.frombuffer(content, dtype=torch.uint8).reshape(block.shape))
             if int(block.max()) > 1:
                 raise ORIGINAL.damaged(f"{path}: 'imgs' holds {int(block.max())}; expected 0 and 1 only")
             block.mul_(255)

@@ -36,14 +36,18 @@ class Original:
     def hint(self, data_root: Path) -> str:
         """Where to get the files, where to put them, and what to do without them."""
         return (
-            f"Get {self.files} from {self.site} ({self.licence}) and put them into {data_root / self.folder}, "
-            f"or name the folder that has them with --data-root. Without them: {self.instead}."
+            f"Put {self.files} into {data_root / self.folder}, or name another folder with --data-root. "
+            f"Source: {self.site} ({self.licence}). Without: {self.instead}."
         )
 
     def missing(self, data_root: Path, reason: str = "") -> DataError:
         """The error for a data root that has no files, with the reason why a download failed."""
         failed = f" and could not be downloaded: {reason}" if reason else ""
         return DataError(f"{self.title} is not under {data_root}{failed}.", self.hint(data_root))
+
+    def incomplete(self, data_root: Path, problem: str) -> DataError:
+        """The error for a data root that has some of the files."""
+        return DataError(f"{self.title} is incomplete: {problem}.", self.hint(data_root))
 
     def damaged(self, problem: str) -> DataError:
         """The error for files that are there and are not what was published."""

@@ -3,8 +3,8 @@
 Read from `3dshapes.h5` (HDF5), in which `images` is uint8 with shape (480000, 64, 64, 3) and `labels` holds the values of the factors,
 the last one changing fastest. Factors are counted from 0 here. As published the file is compressed (268 MB): its images are read in
 blocks into 5.9 GB of memory. A copy whose images are neither compressed nor in chunks is mapped into memory instead, so that only what
-is used is read, and other processes share it: `h5repack -l images:CONTI -f images:NONE 3dshapes.h5 unpacked.h5`, and then the copy's name in
-place of the original's. There is no test split.
+is used is read, and other processes share it: `h5repack -l images:CONTI -f images:NONE 3dshapes.h5 unpacked.h5`, and then the copy in the
+original's place. There is no test split.
 """
 
 from __future__ import annotations
