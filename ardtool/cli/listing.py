@@ -69,4 +69,4 @@ def _show_rows(output: Output, rows: list[tuple[str, str]], style: str = "bold")
     from rich.text import Text
 
     for name, text in rows:
-        output.line(Text.assemble((f"{name:<12}", style), f"  {text}"))
+        output.line(Text.assemble((f"{name:<15}", style), f"  {text}"))

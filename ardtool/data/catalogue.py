@@ -16,9 +16,15 @@ from pathlib import Path
 
 from ..errors import DataError
 from .arrays import MapChoice, open_arrays, resize_images
+from .celeba import open_celeba
+from .cifar10 import open_cifar10
 from .dataset import DataSet, check_samples
+from .dsprites import open_dsprites
+from .fashion_mnist import open_fashion_mnist
+from .imagenet32 import open_imagenet32
 from .images import open_images, parse_size
 from .mnist import open_mnist
+from .shapes3d import open_shapes3d
 from .sprites import FACTOR_NAMES, open_sprites
 
 __all__ = ["catalogue", "default_data_root", "open_data"]
@@ -33,6 +39,12 @@ def _sprites(factor_count: int, data_root: Path, split: str) -> DataSet:
 
 TABLE: dict[str, tuple[str, Callable[[Path, str], DataSet]]] = {
     "mnist": ("70,000 handwritten digits, 1x32x32 (read from the data root, else downloaded)", open_mnist),
+    "fashion-mnist": ("70,000 images of clothes, 1x32x32, MIT licence (read from the data root, else downloaded)", open_fashion_mnist),
+    "cifar10": ("60,000 images of ten classes, 3x32x32, no licence stated (read from the data root, else downloaded)", open_cifar10),
+    "celeba": ("202,599 faces, 3x64x64 from the middle, for non-commercial research (files from mmlab.ie.cuhk.edu.hk)", open_celeba),
+    "imagenet32": ("1,331,167 images of ImageNet, 3x32x32, for non-commercial research (files from image-net.org)", open_imagenet32),
+    "dsprites": ("737,280 white shapes on black, 1x64x64, 5 known factors and a constant, Apache 2.0 (file from GitHub)", open_dsprites),
+    "shapes3d": ("480,000 shapes in a room, 3x64x64, 6 known factors, Apache 2.0 (file from github.com, needs h5py)", open_shapes3d),
     "sprites": ("10,000 drawn ellipses, 3x32x32, 4 known factors (nothing to download)", partial(_sprites, 4)),
     **{
         f"sprites-{count}": (f"the same with {count} known factors: {', '.join(FACTOR_NAMES[:count])}", partial(_sprites, count))

@@ -96,7 +96,7 @@ class DataSet:
 
     def batch(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Samples as float32 in `value_range` on a device, with shape (B, *shape)."""
-        values = self.values[index]
+        values = self.values[index].contiguous()  # files that are mapped into memory have the channels last
         if values.dtype != torch.uint8:
             return values.float().to(device)  # in this order: some devices have no float64
         values = values.to(device)

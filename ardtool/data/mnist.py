@@ -7,7 +7,6 @@ a pixel. They are looked for under the data root, plain or `.gz`, and downloaded
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import struct
 import zlib
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .dataset import DataSet
+from .originals import download, first_file
 
 __all__ = ["find_images", "open_mnist", "read_idx_images"]
 
@@ -47,14 +47,9 @@ def open_mnist(data_root: Path, split: str) -> DataSet:
     )
 
 
-def find_images(data_root: Path, split: str) -> Path | None:
-    """The idx file of a split's images below the data root, or None."""
-    for folder in FOLDERS:
-        for suffix in ("", ".gz"):
-            path = data_root / folder / (FILES[split] + suffix)
-            if path.is_file():
-                return path
-    return None
+def find_images(data_root: Path, split: str, folders: tuple[str, ...] = FOLDERS) -> Path | None:
+    """The idx file of a split's images in one of the folders below the data root, or None."""
+    return first_file(data_root, folders, (FILES[split], f"{FILES[split]}.gz"))
 
 
 def read_idx_images(path: Path) -> Tensor:
@@ -92,24 +87,16 @@ def _download(data_root: Path, split: str) -> Path:
         f"Put {FILES['train']} and {FILES['test']} (plain or .gz) into {data_root / 'MNIST' / 'raw'}, "
         "or name the folder that has them with --data-root."
     )
-    new = _missing_folders(data_root / "MNIST" / "raw")
-    try:
+
+    def fetch() -> None:
         from torchvision.datasets import MNIST
 
         MNIST(str(data_root), download=True)
-    except Exception as error:  # no network, no write permission, a mirror's answer: torchvision passes on whatever it meets
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise DataError(f"MNIST is not under {data_root} and could not be downloaded: {reason}.", hint) from error
-    finally:
-        for folder in new:
-            with contextlib.suppress(OSError):  # not empty, or never made
-                folder.rmdir()
+
+    reason = download(data_root / "MNIST" / "raw", fetch)
+    if reason:
+        raise DataError(f"MNIST is not under {data_root} and could not be downloaded: {reason}.", hint)
     path = find_images(data_root, split)
     if path is None:
         raise DataError(f"MNIST was downloaded into {data_root}, but {FILES[split]} is not there.", hint)
     return path
-
-
-def _missing_folders(folder: Path) -> list[Path]:
-    """The folder and those above it that do not exist yet, the innermost first."""
-    return [place for place in (folder, *folder.parents) if not place.exists()]

@@ -14,7 +14,9 @@ from PIL import Image
 from ardtool.data.catalogue import catalogue, default_data_root, open_data
 from ardtool.errors import ConfigError, DataError
 
-NAMES = ["mnist", "sprites", "sprites-2", "sprites-3", "sprites-4", "sprites-5", "sprites-6"]
+SPRITES = ["sprites", "sprites-2", "sprites-3", "sprites-4", "sprites-5", "sprites-6"]
+ORIGINALS = ["mnist", "fashion-mnist", "cifar10", "celeba", "imagenet32", "dsprites", "shapes3d"]
+NAMES = sorted([*ORIGINALS, *SPRITES])
 
 
 def test_rows_are_sorted_and_say_something():
@@ -24,12 +26,26 @@ def test_rows_are_sorted_and_say_something():
     assert all(len(summary) > 20 for _, summary in rows)
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", SPRITES)
 def test_named_sprites(name: str):
     data = open_data(name, split="test")
     count = int(name.partition("-")[2] or 4)
     assert data.name == name
     assert data.factors.shape == (2000, count) == (len(data), len(data.factor_names))
+
+
+@pytest.mark.parametrize("name", [name for name in ORIGINALS if "mnist" not in name])
+def test_the_papers_settings_name_its_own_network(name: str):
+    from importlib import import_module
+
+    from ardtool.networks.specs import PAPER_NETWORKS
+    from ardtool.objectives.ard_vae import ArdVae
+
+    settings = import_module(f"ardtool.data.{name}").SETTINGS
+    assert settings["arch"] == f"paper-{name}"
+    assert settings["arch"] in PAPER_NETWORKS
+    assert name in ArdVae.table  # β comes from there
+    assert settings["epochs"] == {"cifar10": 100, "celeba": 50, "imagenet32": 50, "dsprites": 35, "shapes3d": 60}[name]
 
 
 def test_sprites_have_four_factors():
@@ -135,6 +151,6 @@ def test_data_root_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, smal
 
 
 def test_importing_is_light():
-    code = "import sys, ardtool.data; print([m for m in ('PIL', 'torchvision', 'matplotlib', 'sklearn') if m in sys.modules])"
+    code = "import sys, ardtool.data; print([m for m in ('PIL', 'torchvision', 'matplotlib', 'sklearn', 'h5py') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]", done.stderr
