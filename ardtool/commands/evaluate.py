@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def _errors(model: SavedModel, data: DataSet, z: Tensor, posterior: Posterior, d
         for index in _parts(model.autoencoder, z, posterior, device):
             context = None if posterior.context is None else posterior.context[index].to(device)
             parts.append(squared_error(model.autoencoder.decode(z[index].to(device), context), data.batch(index, device)).cpu())
-    return torch.cat(parts) / data.values[0].numel()
+    return torch.cat(parts) / math.prod(data.shape)
 
 
 def _parts(model: Autoencoder, z: Tensor, posterior: Posterior, device: torch.device) -> tuple[Tensor, ...]:

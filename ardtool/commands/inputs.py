@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data.arrays import MapChoice, data_of
@@ -40,7 +41,7 @@ def unscaled_for(model: SavedModel, data: Any, data_root: Path | None, split: st
     """`data_for` before vectors are standardised: with the hash that training recorded, where the data are the same."""
     shape = tuple(model.autoencoder.input_shape)
     found = _opened_data(model, data, data_root, split)
-    if len(found) == 0 or not all(bool(block.isfinite().all()) for block in found.values.split(1000)):
+    if len(found) == 0 or not _is_finite(found):
         raise DataError(f"'{found.name}' holds no samples, or values that are not finite.", "Remove these samples or fill in their values.")
     if found.shape != shape:
         raise DataError(
@@ -49,6 +50,10 @@ def unscaled_for(model: SavedModel, data: Any, data_root: Path | None, split: st
             "Give the data that the model was trained on, or data of the same shape.",
         )
     return found
+
+
+def _is_finite(data: DataSet) -> bool:
+    return data.values.dtype == torch.uint8 or all(bool(block.isfinite().all()) for block in data.values.split(1000))
 
 
 def _opened_data(model: SavedModel, data: Any, data_root: Path | None, split: str) -> DataSet:

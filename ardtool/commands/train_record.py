@@ -51,7 +51,7 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
             "alpha_samples": run.alpha_size,
             "pixel_map": None if data.pixel_map is None else list(data.pixel_map),
             "sha256": identity["data_sha256"],
-            "factor_names": list(data.factor_names),
+            "factor_names": list(data.varying_factors),
             "notes": list(data.notes),
         },
         "training": {

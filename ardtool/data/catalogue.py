@@ -20,6 +20,7 @@ from .celeba import open_celeba
 from .cifar10 import open_cifar10
 from .dataset import DataSet, check_samples
 from .dsprites import open_dsprites
+from .factors import DrawnImages
 from .fashion_mnist import open_fashion_mnist
 from .imagenet32 import open_imagenet32
 from .images import open_images, parse_size
@@ -104,6 +105,11 @@ def _resized(data: DataSet, image_size: str | tuple[int, int]) -> DataSet:
     size = parse_size(image_size)
     if size is None or data.shape[1:] == size:
         return data
+    if isinstance(data.values, DrawnImages):
+        raise DataError(
+            f"'{data.name}' is drawn with {data.shape[1]}x{data.shape[2]} pixels; found --image-size {size[0]}x{size[1]}.",
+            "Leave --image-size out.",
+        )
     margin = data.padding
     if margin and (size[0] + 2 * margin, size[1] + 2 * margin) == data.shape[1:]:
         return replace(data, values=data.values[..., margin:-margin, margin:-margin].contiguous(), padding=0, settings={})

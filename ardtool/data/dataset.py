@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .factors import DrawnImages, FactorGrid
 from .pixels import PixelMap, from_unit
 
 __all__ = ["DataSet", "Scaling", "check_samples", "name_of", "split_indices"]
 
+BLOCK, HASHED_DRAWN = 1000, 1000
 FLOAT32_ROUNDING, FLOAT64_ROUNDING = 1e-7, 1e-14  # relative to the largest value
 
 
@@ -58,10 +60,13 @@ class DataSet:
 
     Attributes:
         name: the name in run folders and reports, without blanks.
-        values: uint8 or float32 images with shape (N, C, H, W), or float32 or float64 vectors with shape (N, D).
+        values: uint8 or float32 images with shape (N, C, H, W), in memory, mapped from a file, or drawn when they are asked for; or
+            float32 or float64 vectors with shape (N, D).
         value_range: the range that pixel values have in a batch, (0, 1) or (-1, 1); None for vectors.
         factors: known factors of variation with shape (N, K), or None.
         factor_names: their K names.
+        grid: the grid of factors whose combinations the samples are, in its order, or None.
+        paper_name: the name under which the paper's tables have its settings, where that is another.
         validation: how many samples at the end are the official validation split; 0 for "draw one".
         notes: what was done to the raw files, one sentence each, to be shown to the user.
         scaling: the standardisation that was applied to vectors, or None.
@@ -71,10 +76,12 @@ class DataSet:
     """
 
     name: str
-    values: Tensor
+    values: Tensor | DrawnImages
     value_range: tuple[float, float] | None = None
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
+    grid: FactorGrid | None = None
+    paper_name: str = ""
     validation: int = 0
     notes: tuple[str, ...] = ()
     scaling: Scaling | None = None
@@ -90,12 +97,30 @@ class DataSet:
         return self.values.ndim == 4
 
     @property
+    def varying_factors(self) -> tuple[str, ...]:
+        """The names of the known factors that have more than one value: what a count of axes is compared with."""
+        return self.factor_names if self.grid is None else tuple(self.factor_names[factor] for factor in self.grid.varying)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The samples in memory.
+
+        Raises:
+            DataError: they are drawn, all of them being too many.
+        """
+        if isinstance(self.values, DrawnImages):
+            raise DataError(f"The {len(self):,} images of '{self.name}' are drawn one by one.", "Use some of them: data.batch(index).")
+        return self.values
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return tuple(self.values.shape[1:])
 
     def batch(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Samples as float32 in `value_range` on a device, with shape (B, *shape)."""
+        if isinstance(self.values, DrawnImages):
+            return self.values.take(index, device).float().div_(255)
         values = self.values[index].contiguous()  # files that are mapped into memory have the channels last
         if values.dtype != torch.uint8:
             return values.float().to(device)  # in this order: some devices have no float64
@@ -106,7 +131,7 @@ class DataSet:
 
     def standardised(self, scaling: Scaling) -> DataSet:
         """The same vectors standardised by `scaling` instead of the one they have."""
-        values = self.values if self.scaling is None else self.scaling.undo(self.values)
+        values = self.tensor if self.scaling is None else self.scaling.undo(self.tensor)
         return replace(self, values=scaling.apply(values), scaling=scaling)
 
     def with_pixel_map(self, pixel_map: PixelMap | None) -> DataSet:
@@ -118,9 +143,14 @@ class DataSet:
         return replace(self, values=((users - low) / (high - low)).float(), pixel_map=pixel_map)
 
     def sha256(self) -> str:
-        """Hash of all values, shape and type, to recognise the same data again."""
+        """Hash of all values, shape and type, to recognise the same data again; of drawn images of their factors and of a thousand."""
         digest = hashlib.sha256(f"{self.values.dtype}{tuple(self.values.shape)}".encode())
-        digest.update(self.values.contiguous().flatten().view(torch.uint8).numpy().data)
+        values = self.values
+        if isinstance(values, DrawnImages):
+            digest.update(str(values.grid).encode())
+            values = values[torch.linspace(0, len(values) - 1, HASHED_DRAWN).long()]
+        for block in values.split(BLOCK):  # block by block: a file that is mapped into memory is not copied as a whole
+            digest.update(block.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 

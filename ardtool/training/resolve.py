@@ -46,7 +46,7 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
     config = replace(config, method=ALIASES.get(config.method, config.method))
     if config.method not in OBJECTIVES:
         raise ConfigError(f"Unknown method '{config.method}'.", f"Known are {', '.join(OBJECTIVES)}.")
-    own = OBJECTIVES[config.method].values_for(data.name if data.settings else "")
+    own = OBJECTIVES[config.method].values_for((data.paper_name or data.name) if data.settings else "")
     _check_settings(config, own)
     arch = _arch(config, data)
     likelihood = config.likelihood
@@ -85,7 +85,7 @@ def _check_settings(config: TrainConfig, own: Mapping[str, Any]) -> None:
 def _arch(config: TrainConfig, data: DataSet) -> str:
     arch = config.arch or data.settings.get("arch", "auto")
     if arch == "paper":
-        arch = f"paper-{data.name}"
+        arch = f"paper-{data.paper_name or data.name}"
         if arch not in PAPER_NETWORKS:
             names = ", ".join(name.removeprefix("paper-") for name in PAPER_NETWORKS)
             raise ConfigError(
@@ -125,7 +125,7 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> Tra
             f"Use --latent {max(1, min(len(train) // 10, 16))}, or more data.",
         )
     if not data.is_images:
-        data = data.standardised(Scaling.fit(data.values[train]))
+        data = data.standardised(Scaling.fit(data.tensor[train]))
     method = OBJECTIVES[config.method]
     record = architecture_record(
         config.arch or "auto", data.shape, config.latent, value_range=data.value_range, stochastic=method.stochastic
