@@ -14,6 +14,7 @@ from PIL import Image
 from ardtool.data.catalogue import catalogue, default_data_root, open_data
 from ardtool.errors import ConfigError, DataError
 
+PATHS = "a folder, .zip, .tar, .npy, .npz or .csv"
 NAMES = ["mnist", "sprites", "sprites-2", "sprites-3", "sprites-4", "sprites-5", "sprites-6"]
 
 
@@ -75,7 +76,7 @@ def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(("written", "meant"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sprite", "sprites"), ("sprites-7", "sprites-")])
 def test_near_names_are_suggested(written: str, meant: str, sentence):
     text = sentence(open_data, written, kind=DataError)
-    assert f"Unknown data set '{written}'; expected one of {', '.join(NAMES)}, or a path to a folder, .zip, .npy or .npz." in text
+    assert f"Unknown data set '{written}'; expected one of {', '.join(NAMES)}, or a path to {PATHS}." in text
     assert f"Did you mean '{meant}" in text
 
 
@@ -96,10 +97,10 @@ def test_missing_paths(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_unknown_kinds_of_files(tmp_path: Path, sentence):
-    for name, said in (("x.csv", "Files that end in '.csv' are not read"), ("plain", "A file without a suffix is not read")):
+    for name, said in (("x.txt", "Files that end in '.txt' are not read"), ("plain", "A file without a suffix is not read")):
         (tmp_path / name).write_text("1,2")
         text = sentence(open_data, str(tmp_path / name), kind=DataError)
-        assert f"{tmp_path / name}: {said}; expected a folder, .zip, .npy or .npz." in text
+        assert f"{tmp_path / name}: {said}; expected {PATHS}." in text
         assert "numpy.save" in text
 
 

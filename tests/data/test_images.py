@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ardtool.data import images as module
+from ardtool.data import image_files as module
 from ardtool.data.images import open_images, parse_size
 from ardtool.errors import ConfigError, DataError
 
