@@ -104,6 +104,17 @@ def test_unknown_kinds_of_files(tmp_path: Path, sentence):
         assert "numpy.save" in text
 
 
+def test_a_single_image_leads_to_its_folder(tmp_path: Path, sentence):
+    (tmp_path / "x.png").write_bytes(b"")
+    text = sentence(open_data, str(tmp_path / "x.png"), kind=DataError)
+    assert f"Name the folder that holds the images: {tmp_path}." in text
+
+
+def test_paths_that_cannot_be_looked_at(sentence):
+    text = sentence(open_data, "x" * 5000, kind=DataError)
+    assert "cannot be read: File name too long." in text
+
+
 def test_wrong_requests(sentence):
     assert "Unknown split 'valid'; expected train or test." in sentence(open_data, "sprites", split="valid", kind=DataError)
     assert "The image size 'huge' is not usable" in sentence(open_data, "sprites", image_size="huge", kind=ConfigError)

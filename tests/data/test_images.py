@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -246,6 +248,93 @@ def test_no_images(tmp_path: Path, zipped: bool, sentence):
     assert "Name the folder or .zip" in text
 
 
+def test_what_there_is_in_place_of_images_is_said(tmp_path: Path, sentence):
+    root = tmp_path / "root"
+    for name in ("empty", "classes/cat", "classes/dog", "hidden/.git", "tables", "mixed/deep"):
+        (root / name).mkdir(parents=True)
+    for name in ("hidden/.x.png", "tables/b.csv", "tables/a.csv", "mixed/Makefile", "mixed/deep/x.MP4", "mixed/deep/y.mp4"):
+        (root / name).write_text("1,2")
+    for name, found, hint in (
+        ("empty", "it is empty", "Name the folder or"),
+        ("classes", "found 2 empty folders (cat, dog)", "Name the folder or"),
+        ("hidden", "found nothing else", "Name the folder or"),
+        ("tables", "found 2 other files (.csv)", f"Name the file itself, such as {root / 'tables' / 'a.csv'}."),
+        ("mixed", "found 3 other files (.mp4, no ending)", "Name the folder or"),
+    ):
+        text = sentence(open_images, root / name, kind=DataError)
+        assert f"{root / name} holds no images; expected files that end in" in text
+        assert f"; {found}. Hint: {hint}" in text
+
+
+def test_folders_that_cannot_be_read_are_named(photos: Path, monkeypatch: pytest.MonkeyPatch, sentence):
+    original = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path) == photos / "b":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # permissions do not hold for root, who may run the tests
+    assert f"{photos / 'b'} cannot be read: Permission denied." in sentence(open_images, photos, kind=DataError)
+
+
+def test_files_that_cannot_be_read_are_named(photos: Path, monkeypatch: pytest.MonkeyPatch, sentence):
+    original = Path.open
+
+    def refuse(path: Path, *mode: str) -> object:
+        if path.name == "3.png":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return original(path, *mode)
+
+    (photos / "a" / "3.BMP").rename(photos / "a" / "3.png")
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "the image 'a/3.png' cannot be decoded: Permission denied." in sentence(open_images, photos, kind=DataError)
+    (photos / "a" / "0.png").symlink_to(photos / "nowhere.png")
+    assert "the image 'a/0.png' cannot be decoded: No such file or directory." in sentence(open_images, photos, kind=DataError)
+    os.mkfifo(photos / "a" / "00.png")
+    (photos / "a" / "0.png").unlink()
+    assert "the image 'a/00.png' cannot be decoded: it is no regular file." in sentence(open_images, photos, kind=DataError)
+
+
+def test_bad_images_are_left_out_when_asked(photos: Path, tmp_path: Path, sentence):
+    good = open_images(photos)
+    buffer = io.BytesIO()
+    Image.fromarray(noise(99, 99, 3)).save(buffer, "jpeg")
+    for name, content in (("a/0.jpg", buffer.getvalue()[:-900]), ("a/1.jpg", b""), ("a/2.jpg", b"text"), ("b/9.jpg", b"")):
+        (photos / name).write_bytes(content)
+    text = sentence(open_images, photos, kind=DataError)
+    assert "'a/1.jpg' cannot be decoded: it is empty." in text  # the first with a bad header; the first of all is found while decoding
+    assert "`ardtool train --skip-bad` leaves such images out." in text
+    for source in (photos, pack(photos, tmp_path / "photos.zip")):
+        data = open_images(source, skip_bad=True)
+        assert data.sha256() == good.sha256()
+        assert data.notes[:-1] == good.notes  # sizes are those of the good images
+        assert data.notes[-1].startswith(
+            "4 of 13 images are left out: 'a/1.jpg' cannot be decoded: it is empty, 'a/2.jpg' cannot be decoded:"
+        )
+        assert data.notes[-1].endswith(", ….")
+
+
+def test_one_bad_image_among_many_is_named_whatever_the_threads_do(tmp_path: Path, sentence):
+    for number in range(700):
+        Image.new("L", (8, 8), number % 256).save(tmp_path / f"{number:03}.png")
+    whole = (tmp_path / "500.png").read_bytes()
+    for number in (500, 501, 699):
+        (tmp_path / f"{number}.png").write_bytes(whole[:-30])
+    for _ in range(3):
+        assert "the image '500.png' cannot be decoded: " in sentence(open_images, tmp_path, kind=DataError)
+    data = open_images(tmp_path, skip_bad=True)
+    expected = torch.tensor([number % 256 for number in range(700) if number not in (500, 501, 699)])
+    assert torch.equal(data.values[:, 0, 0, 0].long(), expected)
+
+
+def test_when_all_images_are_bad_there_is_nothing_left(tmp_path: Path, sentence):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    text = sentence(open_images, tmp_path, skip_bad=True, kind=DataError)
+    assert f"{tmp_path}: none of 2 images can be read; 'a.png' cannot be decoded: it is empty, 'b.png'" in text
+
+
 def test_broken_archive(tmp_path: Path, sentence):
     (tmp_path / "x.zip").write_bytes(b"not a zip")
     text = sentence(open_images, tmp_path / "x.zip", kind=DataError)
@@ -265,19 +354,24 @@ def test_wrong_sizes_are_explained(text: str, sentence):
 
 
 @pytest.mark.slow
-def test_real_archive(real_data: Path, tmp_path: Path):
+def test_real_archive(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     archive = real_data / "cifar10-jpeg" / "train.zip"
     if not archive.is_file():
         pytest.skip(f"real images: {archive} is not there")
-    few = tmp_path / "few.zip"
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(few, "w") as target:
-        names = [name for name in source.namelist() if name.endswith(".jpg")]
-        for name in names[::500]:
-            target.writestr(name, source.read(name))
-    assert len(names) == 50_000
+    monkeypatch.setenv("ARDTOOL_CACHE", str(tmp_path))
+    told: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = open_images(few)
-    assert data.values.shape == (100, 3, 32, 32)
-    assert data.notes == ()
-    assert 100 < data.values.float().mean() < 140  # CIFAR-10's mean is 121
+        first, second = (open_images(archive, tell=told.append) for _ in range(2))
+    assert told == ["decoding 50,000 images once; the next run reads the cache"]
+    assert torch.equal(first.values, second.values)
+    assert first.values.shape == (50_000, 3, 32, 32)
+    assert first.notes == second.notes == ()
+    deviations, means = torch.std_mean(first.values[::5].double() / 255, dim=(0, 2, 3))
+    torch.testing.assert_close(means, torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=2e-3, rtol=0)  # as is known of CIFAR-10
+    torch.testing.assert_close(deviations, torch.tensor([0.2470, 0.2435, 0.2616]).double(), atol=4e-3, rtol=0)
+    with zipfile.ZipFile(archive) as source:
+        names = sorted(name for name in source.namelist() if name.endswith(".jpg"))
+        for index in (0, 1, 25_000, 49_999):
+            with Image.open(io.BytesIO(source.read(names[index]))) as image:
+                assert np.array_equal(first.values[index].permute(1, 2, 0), np.asarray(image))
