@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import posixpath
 import stat
 import tarfile
 import zipfile
@@ -170,15 +171,20 @@ class _Tar(ImageFiles):
 
     @cached_property
     def _listed(self) -> tuple[dict[str, int], list[str]]:
-        """Which member each image is, the last one of that name, and the names of other files."""
-        images, others = {}, []
+        """Which member holds each image, the last of that name, and the names of other files. Links to members count."""
+        files: dict[str, int] = {}
+        links: dict[str, str] = {}
         with self._errors_told():
             for number, _, member in self._members():
-                if member.isfile() and _is_wanted(member.name):
-                    images[member.name] = number
-                elif member.isfile() and not _is_image(member.name) and not _is_below_hidden(member.name):
-                    others.append(member.name)
-        return images, others
+                if member.isfile():
+                    files[member.name] = number
+                elif member.islnk():
+                    links[member.name] = member.linkname
+                elif member.issym():
+                    links[member.name] = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+        files |= {name: files[target] for name, target in links.items() if target in files}
+        images = {name: number for name, number in files.items() if _is_wanted(name)}
+        return images, [name for name in files if not _is_image(name) and not _is_below_hidden(name)]
 
     @property
     def names(self) -> list[str]:
@@ -189,25 +195,29 @@ class _Tar(ImageFiles):
         return self._listed[1]
 
     def blocks(self, names: list[str]) -> Iterator[Block]:
-        wanted = {self._listed[0][name]: index for index, name in enumerate(names)}
+        wanted: dict[int, list[int]] = {}
+        for index, name in enumerate(names):
+            wanted.setdefault(self._listed[0][name], []).append(index)
         block: Block = []
         size = 0
         with self._errors_told():
             for number, archive, member in self._members():
                 if number not in wanted:
                     continue
-                if member.size > LARGEST_FILE:
-                    block.append((wanted[number], partial(_refuse_size, member.size)))
-                else:
-                    stream = archive.extractfile(member)
-                    assert stream is not None, "only regular files are wanted"
-                    block.append((wanted[number], partial(io.BytesIO, stream.read())))
-                    size += member.size
-                if len(block) == BLOCK or size > BLOCK_BYTES:
+                block += [(index, self._opener(archive, member)) for index in wanted[number]]
+                size += member.size
+                if len(block) >= BLOCK or size > BLOCK_BYTES:
                     yield block
                     block, size = [], 0
         if block:
             yield block
+
+    def _opener(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Opener:
+        if member.size > LARGEST_FILE:
+            return partial(_refuse_size, member.size)
+        stream = archive.extractfile(member)
+        assert stream is not None, "only regular files are wanted"
+        return partial(io.BytesIO, stream.read())
 
     def _members(self) -> Iterator[tuple[int, tarfile.TarFile, tarfile.TarInfo]]:
         """All members with their numbers, in the order of the archive, which is then read to its end."""

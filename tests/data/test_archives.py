@@ -77,11 +77,12 @@ def test_names_of_members_are_labels(tmp_path: Path):
     path, outside = tmp_path / "in" / "x.tar", tmp_path / "outside.png"
     path.parent.mkdir()
     outside.write_bytes(png(99, 30, 30))
+    outside.with_name("outside2.png").write_bytes(png(98))
     with tarfile.open(path, "w") as archive:
         add(archive, "../outside.png", png(1))
         add(archive, str(outside), png(2))
-        add(archive, "link.png", type=tarfile.SYMTYPE, linkname=str(outside))
-        add(archive, "hard.png", type=tarfile.LNKTYPE, linkname=str(outside))
+        add(archive, "link.png", type=tarfile.SYMTYPE, linkname="../outside2.png")
+        add(archive, "hard.png", type=tarfile.LNKTYPE, linkname=str(outside.with_name("outside2.png")))
         add(archive, "fifo.png", type=tarfile.FIFOTYPE)
         add(archive, "folder.png", type=tarfile.DIRTYPE)
         add(archive, "b.png", png(3))
@@ -90,7 +91,17 @@ def test_names_of_members_are_labels(tmp_path: Path):
     expected = [np.array(Image.open(io.BytesIO(png(seed)))) for seed in (2, 3)]
     assert torch.equal(data.values.permute(0, 2, 3, 1), torch.from_numpy(np.stack(expected)))
     assert outside.read_bytes() == png(99, 30, 30)
-    assert sorted(tmp_path.rglob("*")) == sorted([path.parent, path, outside])
+    assert sorted(tmp_path.rglob("*")) == sorted([path.parent, path, outside, outside.with_name("outside2.png")])
+
+
+def test_links_within_an_archive_are_followed_as_in_a_folder(folder: Path, tmp_path: Path):
+    (folder / "a" / "sym.png").symlink_to("../b/7.png")
+    (folder / "b" / "hard.png").hardlink_to(folder / "b" / "1.png")
+    path = pack(folder, tmp_path / "x.tar.gz", "w:gz")
+    with tarfile.open(path) as archive:
+        assert sum(member.islnk() for member in archive) == sum(member.issym() for member in archive) == 1
+    assert len(open_images(path)) == 9
+    assert open_images(path).sha256() == open_images(folder).sha256()
 
 
 def test_of_one_name_the_last_member_counts(tmp_path: Path):

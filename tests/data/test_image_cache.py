@@ -287,26 +287,6 @@ def test_what_nobody_uses_goes(photos: Path, cache: Path):
     assert file.stat().st_mtime > 0
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "platform", "linux")
-    for name, value, expected in (
-        ("ARDTOOL_CACHE", "off", None),
-        ("ARDTOOL_CACHE", "OFF", None),
-        ("ARDTOOL_CACHE", "~/c", tmp_path / "c"),
-        ("ARDTOOL_CACHE", "", tmp_path / ".cache" / "ardtool" / "data"),
-        ("XDG_CACHE_HOME", "/x", Path("/x/ardtool/data")),
-    ):
-        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setenv(name, value)
-        assert image_cache.cache_folder() == expected
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert image_cache.cache_folder() == tmp_path / "Library" / "Caches" / "ardtool" / "data"
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert image_cache.cache_folder() == Path("/local/ardtool/data")
-
-
 def test_off_means_off(photos: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("ARDTOOL_CACHE", "off")
     monkeypatch.chdir(tmp_path)
