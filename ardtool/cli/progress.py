@@ -28,9 +28,10 @@ REFRESH = 0.1  # seconds
 class TrainingProgress:
     """The observer that the command line gives to `commands.train.train`."""
 
-    def __init__(self, output: Output, data_root: Path | None = None) -> None:
+    def __init__(self, output: Output, data_root: Path | None = None, skip_bad: bool = False) -> None:
         self._output = output
         self._data_root = data_root
+        self._skip_bad = skip_bad
         self._live: Progress | None = None
         self._run: TrainingRun | None = None
         self._folder: Path | None = None
@@ -56,7 +57,8 @@ class TrainingProgress:
         if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
             return "Interrupted before the first epoch was done; start again."
         root = "" if self._data_root is None else f" --data-root {shlex.quote(str(self._data_root))}"
-        again = f"ardtool train --resume --out {shlex.quote(str(self._folder))}{root}"
+        skip = " --skip-bad" if self._skip_bad else ""
+        again = f"ardtool train --resume --out {shlex.quote(str(self._folder))}{root}{skip}"
         return f"Interrupted in epoch {min(self._run.epoch + 1, self._run.epochs)} of {self._run.epochs}; continue with: {again}"
 
     def started(self, run: TrainingRun, folder: Path) -> None:

@@ -29,6 +29,19 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of named data sets. \\[default: $ARDTOOL_DATA, else ./data]", rich_help_panel=DATA),
     ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            metavar="",
+            help="Decode images anew and keep none; ARDTOOL_CACHE=off does so for all commands.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", metavar="", help="Leave out images that cannot be decoded.", rich_help_panel=DATA),
+    ] = False,
     latent: Annotated[int | None, setting("latent", panel=MODEL)] = None,
     method: Annotated[str | None, setting("method", panel=MODEL)] = None,
     list_methods: Annotated[
@@ -121,7 +134,8 @@ def train(
         else:
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
-    _train(output, settings, out=out, data_root=data_root, device=device, resume=resume, force=force)
+    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad}
+    _train(output, settings, out=out, device=device, resume=resume, force=force, **reading)
 
 
 def _train(output: Output, settings: Any, *, device: str, **options: Any) -> None:
@@ -130,7 +144,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
 
-    with TrainingProgress(output, options["data_root"]) as progress:
+    with TrainingProgress(output, options["data_root"], options["skip_bad"]) as progress:
         try:
             result = fit(settings, device=device, observer=progress, **options)
         except KeyboardInterrupt:

@@ -94,6 +94,8 @@ def train(
     device: str = "auto",
     resume: bool = False,
     force: bool = False,
+    cache: bool = True,
+    skip_bad: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -106,6 +108,8 @@ def train(
         device: auto, cpu, cuda[:i] or mps.
         resume: continue the unfinished run of these settings.
         force: train again although a run of these settings exists.
+        cache: read images that were decoded before from the cache, and keep them there.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
         observer: is told about the progress.
 
     Raises:
@@ -115,14 +119,16 @@ def train(
         raise ConfigError(f"Both a configuration and single settings were given: {', '.join(settings)}.", "Give one of them.")
     config = config_from(settings, "train") if config is None else config.validated()
     chosen = choose_device(device)
-    data = open_data(config.data, split="train", data_root=data_root, image_size=config.image_size)
+    tell = observer.noted if observer is not None else lambda text: None
+    data = open_data(
+        config.data, split="train", data_root=data_root, image_size=config.image_size, cache=cache, skip_bad=skip_bad, tell=tell
+    )
     if config.image_size != "auto" and not data.is_images:
         raise ConfigError(f"--image-size is for images; '{data.name}' holds vectors.", "Leave --image-size out.")
     config = resolved(config, data)
     run = prepare_run(config, data, chosen)
     identity = _identity(config, data)
     folder = RunFolder(Path(out)) if out is not None else _folder(config, data, identity)
-    tell = observer.noted if observer is not None else lambda text: None
     if force:
         folder.forget_unfinished()
     elif folder.is_resumable:

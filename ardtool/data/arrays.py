@@ -19,19 +19,21 @@ from torch import Tensor
 
 from ..errors import DataError
 from .dataset import DataSet, name_of
+from .image_files import reason_of
 from .images import parse_size
 from .pixels import PixelMap, guess_map, to_unit
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["MapChoice", "data_of", "open_arrays", "resize_images"]
+__all__ = ["VECTORS", "MapChoice", "data_of", "open_arrays", "resize_images", "vectors_of"]
 
 MapChoice = PixelMap | Literal["guess"] | None
 KEYS = ("images", "imgs", "x", "X", "data", "arr_0")
 FACTOR_KEYS = ("factors", "latents_values")
 CHANNELS = range(1, 5)
 SHAPES = "expected vectors (N, D) or images (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 to 4 channels"
+VECTORS = "The samples are vectors, so that the image size has no effect."
 LARGEST = 3.4028234663852886e38  # of float32, in which networks compute
 
 
@@ -60,8 +62,8 @@ def open_arrays(path: Path, image_size: str | tuple[int, int] = "auto", pixel_ma
         raise DataError(f"{path} has the shape {array.shape}; {SHAPES}.", "Reshape it, for example to one row a sample.")
     if array.ndim == 2:
         if size is not None:
-            notes.append("The samples are vectors, so that the image size has no effect.")
-        return DataSet(name_of(path), _vectors(str(path), array), None, factors, names, notes=tuple(notes))
+            notes.append(VECTORS)
+        return DataSet(name_of(path), vectors_of(str(path), array), None, factors, names, notes=tuple(notes))
     values, used = _pixels(str(path), _channels_first(path, array, notes), pixel_map, notes)
     height, width = values.shape[2:]
     if size not in (None, (height, width)):
@@ -89,13 +91,13 @@ def data_of(samples: Any, *, as_pixels: bool = False, pixel_map: PixelMap | None
         array = np.asarray(samples)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, sparse tensors
         kind = type(samples).__name__
-        raise DataError(f"The data, a {kind}, are no array: {_line(error)}.", "Give numbers with shape (N, ...).") from error
+        raise DataError(f"The data, a {kind}, are no array: {reason_of(error)}.", "Give numbers with shape (N, ...).") from error
     _check_array("The array", array)
     if as_pixels:
         values, used = _pixels("The array", array.copy(), pixel_map, [])  # mapping may write into it
         return DataSet("array", values, (0.0, 1.0), pixel_map=used)
     if array.ndim == 2 and array.dtype != np.uint8:
-        return DataSet("array", _vectors("The array", array))
+        return DataSet("array", vectors_of("The array", array))
     _check_finite("The array", array)
     return DataSet("array", _tensor(array if array.dtype == np.uint8 else array.astype(np.float32)))
 
@@ -127,7 +129,8 @@ def _read(path: Path) -> tuple[np.ndarray, Tensor | None, tuple[str, ...], list[
                 f"{path} holds Python objects (a pickle) or is no NumPy file; only plain numbers are read, pickles can run code.",
                 "Save numbers: numpy.save('data.npy', array.astype('float32')).",
             ) from error
-        raise DataError(f"{path} cannot be read as a NumPy file: {_line(error)}.", "Write the file again with numpy.save.") from error
+        hint = "Change its permissions." if isinstance(error, PermissionError) else "Write the file again with numpy.save."
+        raise DataError(f"{path} cannot be read as a NumPy file: {reason_of(error)}.", hint) from error
 
 
 def _read_archive(path: Path, archive: Any) -> tuple[np.ndarray, Tensor | None, tuple[str, ...], list[str]]:
@@ -207,7 +210,7 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _vectors(where: str, array: np.ndarray) -> Tensor:
+def vectors_of(where: str, array: np.ndarray) -> Tensor:
     """The array as float32 where that holds all its values exactly, else as float64.
 
     Raises:
@@ -247,11 +250,6 @@ def _check_finite(where: str, array: np.ndarray) -> None:
         f"{where}: {found} NaN, infinite or beyond float32, the first in {place} (counted from 0).",
         "Remove these samples or fill in their values.",
     )
-
-
-def _line(error: Exception) -> str:
-    """What an error of another library says, in one line and without the full stop."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _channels_first(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Every data set that has a name, and the one door to all data: `open_data`.
 
-A new data set is one file in this folder and one line in `TABLE`. Anything else is a path: a folder or `.zip` of images, or a
-`.npy` or `.npz` file of vectors or images. A name wins over a folder of the same name in the working directory; write `./name`
-for the folder.
+A new data set is one file in this folder and one line in `TABLE`. Anything else is a path: a folder, `.zip` or `.tar` of images (or
+`.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), a `.npy` or `.npz` file of vectors or images, or a `.csv` or `.csv.gz` file of vectors. A
+name wins over a folder of the same name in the working directory; write `./name` for the folder.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from .dsprites import open_dsprites
 from .factors import DrawnImages
 from .fashion_mnist import open_fashion_mnist
 from .imagenet32 import open_imagenet32
+from .image_files import EXTENSIONS, is_archive, reason_of
 from .images import open_images, parse_size
 from .mnist import open_mnist
 from .shapes3d import open_shapes3d
 from .sprites import FACTOR_NAMES, open_sprites
+from .tables import TABLES, open_table
 
 __all__ = ["catalogue", "default_data_root", "open_data"]
 
-PATHS = "a folder, .zip, .npy or .npz"
+PATHS = "a folder, .zip, .tar, .npy, .npz or .csv"
 SPLITS = ("train", "test")
 
 
@@ -64,17 +66,21 @@ def open_data(
     pixel_map: MapChoice = "guess",
     channels: int | None = None,
     for_training: bool = True,
+    cache: bool = True,
+    skip_bad: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> DataSet:
     """The data set of a name or a path.
 
     Arguments:
-        name: a name that `catalogue` lists, or a path to a folder, .zip, .npy or .npz.
+        name: a name that `catalogue` lists, or a path to a folder, .zip, .tar (also compressed), .npy, .npz, .csv or .csv.gz.
         split: "train" or "test". A path has no splits: all its samples come back for either.
         data_root: where files of named data sets are looked for and downloaded to; None for `default_data_root()`.
         image_size: "auto", "N" or "HxW" in pixels, or (H, W) as a model takes them.
         pixel_map: how pixel values of arrays come to [0, 1], see `open_arrays`.
-        channels: 1 or 3 to read the images of a folder or .zip as grey or RGB; None for what suits them.
+        channels: 1 or 3 to read the images of a folder or archive as grey or RGB; None for what suits them.
         for_training: refuse data that nothing can be learned from: a single sample, or all samples equal.
+        cache, skip_bad, tell: how images of a folder or archive are decoded, see `open_images`.
 
     Raises:
         DataError: the data cannot be found, read or used.
@@ -86,7 +92,8 @@ def open_data(
         data = TABLE[name][1](data_root or default_data_root(), split)
         data = _resized(replace(data, name=name), image_size)
     else:
-        data = _open_path(_existing_path(name), image_size, pixel_map, channels)
+        images = partial(open_images, image_size=image_size, channels=channels, cache=cache, skip_bad=skip_bad, tell=tell)
+        data = _open_path(_existing_path(name), image_size, pixel_map, images)
     return check_samples(data) if for_training else data
 
 
@@ -124,8 +131,11 @@ def _existing_path(name: str) -> Path:
         DataError: there is none; looks like a path, or like a name written wrongly.
     """
     path = Path(name).expanduser()
-    if name and path.exists():
-        return path
+    try:
+        if name and path.exists():
+            return path
+    except OSError as error:
+        raise DataError(f"The data path '{name}' cannot be read: {reason_of(error)}.", "Change its permissions.") from error
     if path.suffix or "/" in name or os.sep in name:
         raise DataError(f"The data path '{name}' does not exist.", f"Give a path to {PATHS}, or a name from `ardtool data`.")
     near = difflib.get_close_matches(name.lower(), TABLE, n=1)
@@ -135,16 +145,23 @@ def _existing_path(name: str) -> Path:
     )
 
 
-def _open_path(path: Path, image_size: str | tuple[int, int], pixel_map: MapChoice, channels: int | None) -> DataSet:
-    """The data set of an existing path.
+def _open_path(path: Path, image_size: str | tuple[int, int], pixel_map: MapChoice, images: Callable[[Path], DataSet]) -> DataSet:
+    """The data set of an existing path; `images` opens folders and archives.
 
     Raises:
         DataError: a kind of file that is not read.
     """
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix == ".zip":
-        return open_images(path, image_size, channels)
+    if path.is_dir() or is_archive(path):
+        return images(path)
     if suffix in (".npy", ".npz"):
         return open_arrays(path, image_size, pixel_map)
+    if path.name.lower().endswith(TABLES):
+        return open_table(path, image_size)
     kind = f"Files that end in '{suffix}' are" if suffix else "A file without a suffix is"
-    raise DataError(f"{path}: {kind} not read; expected {PATHS}.", "Save numbers with numpy.save, one row a sample.")
+    hint = (
+        f"Name the folder that holds the images: {path.parent}."
+        if suffix in EXTENSIONS
+        else "Save numbers with numpy.save, one row a sample."
+    )
+    raise DataError(f"{path}: {kind} not read; expected {PATHS}.", hint)

@@ -195,7 +195,8 @@ def check_samples(data: DataSet) -> DataSet:
 
 
 def name_of(path: Path) -> str:
-    """A data set's name: a file's stem or a folder's name, with '-' for all characters but A-Z a-z 0-9 . _ and -."""
+    """A data set's name: a file's name without its endings or a folder's name, with '-' for all characters but A-Z a-z 0-9 . _ and -."""
     path = path.resolve()
-    stem = path.name if path.is_dir() else path.stem
+    ending = re.search(r"\.(tar|csv)\.(gz|bz2|xz)$", path.name, re.IGNORECASE)
+    stem = path.name if path.is_dir() else path.name[: ending.start()] if ending else path.stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "data"

@@ -1,97 +1,93 @@
-"""Images from a folder (searched recursively) or a `.zip` archive, of any sizes and modes, as one uint8 tensor.
+"""Images from a folder (searched recursively), a `.zip` or a `.tar` archive, of any sizes and modes, as one uint8 tensor.
 
 Two passes in a thread pool (Pillow decodes outside the interpreter lock). The first reads headers and decides size and channels
 for all: one channel where every image is grey, else RGB, or what a model takes. The second decodes, turns by the EXIF orientation,
 lays transparent images on white, and resizes with Pillow's Lanczos filter, which smooths before it shrinks. Images of another
 aspect are stretched, not cropped. Order is that of the sorted relative paths; of animations and multi-page files the first frame
-counts.
+counts. Decoded images are kept for the next run (`image_cache.py`).
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import zipfile
-from collections import Counter
+import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from ..errors import ConfigError, DataError
+from . import image_cache
 from .dataset import DataSet, name_of
+from .image_cache import Kept
+from .image_decoding import Header, decoded, header_of
+from .image_files import EXTENSIONS, Block, ImageFiles, Opener, open_files, reason_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
-__all__ = ["EXTENSIONS", "open_images", "parse_size"]
+__all__ = ["open_images", "parse_size"]
 
-EXTENSIONS = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
 LONGEST_SIDE = 64  # pixels, for the automatic size
 SIZE_RANGE = (8, 1024)  # pixels, for a size that the user names
-SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})  # Pillow opens some 16-bit files as 32-bit "I"
-GREY = SIXTEEN_BIT | {"1", "L"}
-ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
-LARGEST_FILE = 2**30  # bytes that one file of an archive may unpack to
-BLOCK = 64  # images a thread takes at once
+NAMED = 3  # images that are left out and named in a note
+ARRAY_ENDINGS = (".npy", ".npz", ".csv", ".zip", ".tar")
 
 Result = TypeVar("Result")
-
-
-class _Header(NamedTuple):
-    """What a header says: pixels as they will be shown, whether there is no colour, whether anything may be transparent."""
-
-    height: int
-    width: int
-    grey: bool
-    transparent: bool
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class _Files:
-    """Image files of a folder or an archive: sorted names relative to `path`, and how to open one."""
+class _Request:
+    """How files are to be read: see `open_images`."""
 
-    path: Path
-    names: list[str]
-    archive: zipfile.ZipFile | None = None
-
-    def open(self, name: str) -> IO[bytes]:
-        if self.archive is None:
-            return (self.path / name).open("rb")
-        size = self.archive.getinfo(name).file_size
-        if size > LARGEST_FILE:
-            raise ValueError(f"it unpacks to {size} bytes; expected at most {LARGEST_FILE}")
-        return io.BytesIO(self.archive.read(name))
+    size: Size | None
+    channels: int | None
+    skip_bad: bool
+    tell: Callable[[str], None]
 
 
-def open_images(path: Path, image_size: str | tuple[int, int] = "auto", channels: int | None = None) -> DataSet:
-    """All images below a folder or in a `.zip` archive.
+def open_images(
+    path: Path,
+    image_size: str | Size = "auto",
+    channels: int | None = None,
+    *,
+    cache: bool = True,
+    skip_bad: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> DataSet:
+    """All images below a folder, or in a `.zip`, `.tar`, `.tar.gz`, `.tgz`, `.tar.bz2` or `.tar.xz` archive.
 
     Arguments:
         path: the folder or archive.
         image_size: "auto" (the commonest size, scaled down until the longer side is at most 64 pixels), "N", "HxW" or (H, W).
         channels: 1 for grey, 3 for RGB, None for grey where all images are.
+        cache: keep the decoded images for the next time, and read them from there; see `image_cache.py`.
+        skip_bad: leave out images that cannot be decoded, with a note that counts them.
+        tell: is told that decoding begins, and why its result could not be kept.
 
     Returns:
-        uint8 images with shape (N, C, H, W), C = 1 or 3, with `value_range` (0, 1).
+        uint8 images with shape (N, C, H, W), C = 1 or 3, with `value_range` (0, 1). Large sets stay on disk and must not be written to.
 
     Raises:
         DataError: no images, or one that cannot be decoded.
         ConfigError: `image_size` is no size.
     """
-    asked = parse_size(image_size)
-    if path.is_dir():
-        return _decode_all(_Files(path, _names_in_folder(path)), asked, channels)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _decode_all(_Files(path, _select(archive.namelist()), archive), asked, channels)
-    except (OSError, zipfile.BadZipFile) as error:
-        hint = "Write the archive again, or unpack it into a folder."
-        raise DataError(f"{path} is not a readable .zip archive: {error}.", hint) from error
+    request = _Request(parse_size(image_size), channels, skip_bad, tell or (lambda text: None))
+    with open_files(path) as files:
+        places = _places(files, request) if cache else {}
+        found = (image_cache.read(place) for skipped, place in places.items() if skip_bad or not skipped)
+        kept = next((each for each in found if each is not None), None) or _decode_all(files, request, places)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mapped images are read-only, which PyTorch has no word for
+        values = torch.from_numpy(kept.images)
+    return DataSet(name=name_of(path), values=values, value_range=(0.0, 1.0), notes=kept.notes)
 
 
 def parse_size(image_size: str | tuple[int, int]) -> tuple[int, int] | None:
@@ -116,86 +112,135 @@ def parse_size(image_size: str | tuple[int, int]) -> tuple[int, int] | None:
     return sides
 
 
-def _names_in_folder(folder: Path) -> list[str]:
-    """Sorted paths, relative to the folder and with '/', of the image files below it."""
-    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
-    return _select(path.relative_to(folder).as_posix() for path in found)
+def _places(files: ImageFiles, request: _Request) -> dict[bool, Path]:
+    """Where the cache holds these files, without and with some of them left out; nowhere where there is no cache."""
+    folder = image_cache.cache_folder()
+    if folder is None:
+        return {}
+    marks = list(files.marks())
+    return {left_out: folder / f"{image_cache.key_of(marks, request.size, request.channels, left_out)}.npy" for left_out in (False, True)}
 
 
-def _select(names: Iterable[str]) -> list[str]:
-    """The sorted names that end like images and are not hidden (.name, __MACOSX) at any level."""
+def _decode_all(files: ImageFiles, request: _Request, places: dict[bool, Path]) -> Kept:
+    """The images of all files, in the size asked for or, without one, the automatic size."""
+    names = files.names
+    if not names:
+        raise _no_images(files)
+    count = f"{len(names):,} image{'' if len(names) == 1 else 's'}"
+    request.tell(f"decoding {count} once; the next run reads the cache" if places else f"decoding {count}")
+    headers, bad = _for_each(files, names, lambda _, image: header_of(image), request.skip_bad)
+    while True:  # again where images are left out that had a good header: the others may then have another size, or no colour
+        good = [name for name in names if name not in bad]
+        if not good:
+            raise DataError(f"{files.path}: none of {count} can be read; {_listed(bad)}.", "Mend or replace them.")
+        known = [headers[name] for name in good]
+        height, width = request.size or _automatic_size(known)
+        grey = all(header.grey for header in known) if request.channels not in (1, 3) else request.channels == 1
+        place = places.get(bool(bad))
+        with image_cache.room(place, (len(good), 1 if grey else 3, height, width)) as room:
+            newly_bad = _fill(files, good, room.images, grey, request.skip_bad)
+            if newly_bad:
+                bad |= newly_bad
+                continue
+            left_out = [f"{len(bad):,} of {count} {'is' if len(bad) == 1 else 'are'} left out: {_listed(bad)}."] if bad else []
+            kept = room.keep(place, (*_notes(known, height, width, grey), *left_out))
+        if place is not None and room.problem is not None:
+            reason = reason_of(room.problem)
+            request.tell(f"the decoded images could not be kept in {place.parent}: {reason}; the next run decodes again")
+        return kept
 
-    def wanted(name: str) -> bool:
-        parts = PurePosixPath(name).parts
-        return PurePosixPath(name).suffix.lower() in EXTENSIONS and not any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
-    return sorted({name for name in names if wanted(name)})
-
-
-def _decode_all(files: _Files, asked: tuple[int, int] | None, channels: int | None) -> DataSet:
-    """The data set of all files, in the size asked for or, without one, the automatic size."""
+def _fill(files: ImageFiles, names: list[str], images: np.ndarray, grey: bool, skip_bad: bool) -> dict[str, str]:
+    """Decode into an array with shape (N, C, H, W); which images could not be decoded, and why."""
     import numpy as np
 
-    if not files.names:
-        raise DataError(
-            f"{files.path} holds no images; expected files that end in {', '.join(sorted(EXTENSIONS))}.",
-            "Name the folder or .zip archive that holds the images.",
-        )
-    headers = _for_each(files, lambda _, image: _header(image))
-    height, width = asked or _automatic_size(headers)
-    grey = all(header.grey for header in headers) if channels not in (1, 3) else channels == 1
-    images = np.empty((len(headers), height, width) if grey else (len(headers), height, width, 3), dtype=np.uint8)
+    height, width = images.shape[2:]
 
     def decode(index: int, image: Image.Image) -> None:
-        images[index] = np.asarray(_decode(image, height, width, grey))
+        pixels = np.asarray(decoded(image, height, width, grey))
+        images[index] = pixels if grey else pixels.transpose(2, 0, 1)
 
-    _for_each(files, decode)
-    channels_first = images[:, None] if grey else images.transpose(0, 3, 1, 2)
-    return DataSet(
-        name=name_of(files.path),
-        values=torch.from_numpy(np.ascontiguousarray(channels_first)),
-        value_range=(0.0, 1.0),
-        notes=_notes(headers, height, width, grey),
-    )
+    return _for_each(files, names, decode, skip_bad)[1]
 
 
-def _for_each(files: _Files, work: Callable[[int, Image.Image], Result]) -> list[Result]:
-    """Results of `work(index, opened image)` for all files, in order, from a thread pool.
+def _for_each(
+    files: ImageFiles, names: list[str], work: Callable[[int, Image.Image], Result], skip_bad: bool
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """Results of `work(index, opened image)` by name, from a thread pool, and why there are none of other names.
 
     Raises:
-        DataError: a file cannot be decoded; the first one in order is named.
+        DataError: unless `skip_bad`, a file cannot be decoded; the first one in order is named.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    def one(index: int) -> Result:
-        name = files.names[index]
+    results: dict[str, Result] = {}
+    bad: dict[int, str] = {}
+    last = len(names)  # what comes after a bad image need not be looked at
+
+    def block(files: Block) -> None:
+        nonlocal last
+        for index, opened in files:
+            if index > last and not skip_bad:
+                continue
+            try:
+                with opened() as stream, Image.open(stream) as image:
+                    results[names[index]] = work(index, image)
+            except Image.DecompressionBombError as error:
+                bad[index] = f"is too large: {reason_of(error)}"
+            except UnidentifiedImageError:
+                bad[index] = f"cannot be decoded: {_what_it_is(opened)}"
+            except Exception as error:  # damaged bytes make decoders raise nearly anything
+                bad[index] = f"cannot be decoded: {reason_of(error)}"
+            if index in bad:
+                last = min(last, index)
+
+    _in_threads(files.blocks(names), block)
+    if bad and not skip_bad:
+        first = min(bad)
+        hint = "Mend or remove it." if "too large" not in bad[first] else "Shrink or remove it."
+        hint += " `ardtool train --skip-bad` leaves such images out."
+        raise DataError(f"{files.path}: the image '{names[first]}' {bad[first]}.", hint)
+    return results, {names[index]: bad[index] for index in sorted(bad)}
+
+
+def _in_threads(blocks: Iterable[Block], work: Callable[[Block], None]) -> None:
+    """Do the work for all blocks in a thread pool, in which only a few wait at a time."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[None]] = deque()
         try:
-            with files.open(name) as stream, Image.open(stream) as image:
-                return work(index, image)
-        except Image.DecompressionBombError as error:
-            raise DataError(f"{files.path}: the image '{name}' is too large: {error}", "Shrink or remove it.") from error
-        except Exception as error:  # damaged bytes make decoders raise nearly anything
-            raise DataError(f"{files.path}: the image '{name}' cannot be decoded: {error}.", "Mend or remove it.") from error
-
-    def block(start: int) -> list[Result]:
-        return [one(index) for index in range(start, min(start + BLOCK, len(files.names)))]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [result for results in pool.map(block, range(0, len(files.names), BLOCK)) for result in results]
+            for block in blocks:
+                waiting.append(pool.submit(work, block))
+                if len(waiting) > 2 * workers:
+                    waiting.popleft().result()
+            while waiting:
+                waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
 
 
-def _header(image: Image.Image) -> _Header:
-    """What is known of an opened image before it is decoded."""
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, which have no known range; save such data as .npy")
-    width, height = image.size
-    if image.format != "PNG" and image.getexif().get(ORIENTATION, 1) >= 5:  # asking a PNG file would decode all of it
-        width, height = height, width
-    transparent = image.has_transparency_data
-    return _Header(height, width, image.mode in GREY and not transparent, transparent)
+def _what_it_is(opened: Opener) -> str:
+    with opened() as stream:
+        return "its bytes are no image of a known kind" if stream.read(1) else "it is empty"
 
 
-def _automatic_size(headers: list[_Header]) -> tuple[int, int]:
+def _listed(bad: dict[str, str]) -> str:
+    """The first few bad images, with what is wrong with them."""
+    first = [f"'{name}' {reason}" for name, reason in list(bad.items())[:NAMED]]
+    return ", ".join(first) + (", …" if len(bad) > NAMED else "")
+
+
+def _no_images(files: ImageFiles) -> DataError:
+    """The error for a folder or archive without images, with what there is instead."""
+    hint = "Name the folder or .zip or .tar archive that holds the images."
+    arrays = sorted(name for name in files.others if name.lower().endswith(ARRAY_ENDINGS))
+    if files.path.is_dir() and arrays and len(arrays) == len(files.others):
+        hint = f"Name the file itself, such as {files.path / arrays[0]}."
+    return DataError(f"{files.path} holds no images; expected files that end in {', '.join(sorted(EXTENSIONS))}; {files.found()}.", hint)
+
+
+def _automatic_size(headers: list[Header]) -> tuple[int, int]:
     """The commonest (H, W), of equally common ones the largest, scaled down until the longer side is at most 64 pixels."""
     counts = Counter((header.height, header.width) for header in headers)
     height, width = max(counts, key=lambda size: (counts[size], size[0] * size[1], size))
@@ -203,32 +248,7 @@ def _automatic_size(headers: list[_Header]) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _decode(image: Image.Image, height: int, width: int, grey: bool) -> Image.Image:
-    """The image in mode L or RGB, turned upright, laid on white and resized."""
-    from PIL import Image, ImageOps
-
-    longer = 2 * max(height, width)
-    image.draft(None, (longer, longer))  # lets JPEG skip detail far below the target size; a no-op for everything else
-    image = ImageOps.exif_transpose(image)
-    if image.mode in SIXTEEN_BIT:
-        image = _eight_bits(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    image = image.convert("L" if grey else "RGB")
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A 16-bit grey image in mode L: 0 … 65535 to 0 … 255 (Pillow's own conversion would clip or cut off)."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.float64).clip(0, 65535)
-    return Image.fromarray(np.round(values / 257).astype(np.uint8))
-
-
-def _notes(headers: list[_Header], height: int, width: int, as_grey: bool) -> tuple[str, ...]:
+def _notes(headers: list[Header], height: int, width: int, as_grey: bool) -> tuple[str, ...]:
     """What was done to the files, one sentence each; none where they were taken as they are."""
     sizes = Counter((header.height, header.width) for header in headers)
     notes = []

@@ -30,7 +30,7 @@ def _setting(default: Any, help_text: str) -> Any:
 class TrainConfig:
     """The settings of one run. `None` means "what suits the data": the paper's value for its data sets, else ardtool's default."""
 
-    data: str = _setting("sprites", "Data set name, or a path to a folder, .zip, .npy or .npz.")
+    data: str = _setting("sprites", "Data set name, or a path to a folder, .zip, .tar, .npy, .npz or .csv.")
     latent: int = _setting(16, "Number of latent axes L.")
     method: str = _setting("ard-vae", "Training method.")
     arch: str | None = _setting(None, "Network: auto, conv, dense, linear, maskaae, geco, locatello, paper or a paper-NAME.")

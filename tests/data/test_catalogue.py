@@ -14,9 +14,10 @@ from PIL import Image
 from ardtool.data.catalogue import catalogue, default_data_root, open_data
 from ardtool.errors import ConfigError, DataError
 
+PATHS = "a folder, .zip, .tar, .npy, .npz or .csv"
 SPRITES = ["sprites", "sprites-2", "sprites-3", "sprites-4", "sprites-5", "sprites-6"]
 ORIGINALS = ["mnist", "fashion-mnist", "cifar10", "celeba", "imagenet32", "dsprites", "shapes3d"]
-NAMES = sorted([*ORIGINALS, *SPRITES])
+NAMES = sorted([*ORIGINALS, *SPRITES, "dsprites-render", "shapes3d-render"])
 
 
 def test_rows_are_sorted_and_say_something():
@@ -91,7 +92,7 @@ def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(("written", "meant"), [("mnits", "mnist"), ("MNIST", "mnist"), ("sprite", "sprites"), ("sprites-7", "sprites-")])
 def test_near_names_are_suggested(written: str, meant: str, sentence):
     text = sentence(open_data, written, kind=DataError)
-    assert f"Unknown data set '{written}'; expected one of {', '.join(NAMES)}, or a path to a folder, .zip, .npy or .npz." in text
+    assert f"Unknown data set '{written}'; expected one of {', '.join(NAMES)}, or a path to {PATHS}." in text
     assert f"Did you mean '{meant}" in text
 
 
@@ -112,11 +113,22 @@ def test_missing_paths(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_unknown_kinds_of_files(tmp_path: Path, sentence):
-    for name, said in (("x.csv", "Files that end in '.csv' are not read"), ("plain", "A file without a suffix is not read")):
+    for name, said in (("x.txt", "Files that end in '.txt' are not read"), ("plain", "A file without a suffix is not read")):
         (tmp_path / name).write_text("1,2")
         text = sentence(open_data, str(tmp_path / name), kind=DataError)
-        assert f"{tmp_path / name}: {said}; expected a folder, .zip, .npy or .npz." in text
+        assert f"{tmp_path / name}: {said}; expected {PATHS}." in text
         assert "numpy.save" in text
+
+
+def test_a_single_image_leads_to_its_folder(tmp_path: Path, sentence):
+    (tmp_path / "x.png").write_bytes(b"")
+    text = sentence(open_data, str(tmp_path / "x.png"), kind=DataError)
+    assert f"Name the folder that holds the images: {tmp_path}." in text
+
+
+def test_paths_that_cannot_be_looked_at(sentence):
+    text = sentence(open_data, "x" * 5000, kind=DataError)
+    assert "cannot be read: File name too long." in text
 
 
 def test_wrong_requests(sentence):

@@ -144,3 +144,4 @@ def test_names_are_safe(tmp_path: Path):
     assert name_of(tmp_path / "my données (1).npy") == "my-donn-es-1"
     assert name_of(tmp_path / "???.npy") == "data"
     assert name_of(tmp_path / "codes_2.tar.zip") == "codes_2.tar"
+    assert name_of(tmp_path / "codes.2.TAR.gz") == name_of(tmp_path / "codes.2.csv.gz") == name_of(tmp_path / "codes.2.tgz") == "codes.2"
