@@ -8,7 +8,7 @@ With the factors' values numbered from 0 (the last factor fastest, as in the fil
     sprite       (u, v) = (column + 0.5 - x, row + 0.5 - y) turned back by θ, over s
     square       |u| < 9.6 and |v| < 9.6
     ellipse      (u / 12.8)² + (v / 7.2)² < 1
-    heart        the inside of u = 9.6 sin³ t, v = -1.45 - 0.663 (13 cos t - 5 cos 2t - 2 cos 3t - cos 4t), upright at θ = 0
+    heart        the inside of u = 9.6 sin³ t, v = -1.45 - 0.661 (13 cos t - 5 cos 2t - 2 cos 3t - cos 4t), upright at θ = 0
     image        255 where a pixel's centre is inside the sprite, else 0
 
 Known of the original: the factors, their order and values (its README and notebook), and that LÖVE drew it, which turns clockwise. Its
@@ -39,7 +39,7 @@ SIDE = 64
 REACH = 15  # no sprite reaches further from the whole pixel below its centre; the farthest is a square's corner at 9.6 √2
 SQUARE = 9.6
 ELLIPSE = (12.8, 7.2)
-HEART_WIDTH, HEART_HEIGHT, HEART_SHIFT = 9.6, 0.663, -1.45
+HEART_WIDTH, HEART_HEIGHT, HEART_SHIFT = 9.6, 0.661, -1.45
 TURNS = GRID.sizes[3] - 1  # orientations that differ
 
 

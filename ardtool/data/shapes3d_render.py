@@ -37,7 +37,7 @@ __all__ = ["GRID", "SHAPES", "draw", "images", "weight_table"]
 
 GRID = FactorGrid(("floor hue", "wall hue", "object hue", "scale", "shape", "orientation"), (10, 10, 10, 8, 4, 15))
 SHAPES = ("cube", "cylinder", "sphere", "capsule")
-SKY = (160, 228, 255)
+SKY = (153, 233, 255)
 
 
 def draw(factors: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def weight_table(device: torch.device) -> Tensor:
         return weight_table(torch.device("cpu")).to(device)
     scales = [0.75 + 0.5 * i / 7 for i in range(GRID.sizes[3])]
     orientations = [math.radians(30 * (k - 7) / 7) for k in range(GRID.sizes[5])]
-    return torch.cat([weights(shape, scale, orientations) for scale in scales for shape in SHAPES])
+    return weights(scales, SHAPES, orientations).flatten(0, 2)
 
 
 @cache
