@@ -13,10 +13,11 @@ A weight is the part of the pixel that shows l, times its shading. Weights do no
 (8 scales × 4 shapes × 15 orientations), 480 × 4 × 64 × 64 × 1 byte = 7,864,320 bytes a device. It is made once in float64 on the CPU, with
 3×3 rays a pixel, and all arithmetic on it is with whole numbers, so that every device draws the same bytes.
 
-Known of the original: the factors, their order, number and values, and the order of shapes (its README and the data set's cards); that the
-object stands on the floor of a walled room below a bluish sky (its pictures). The sky is also what its mean image asks for: 0.503,
-0.579, 0.603 in red, green, blue, where hues alone would give three equal numbers. Lengths, light, the camera, the sky's colour and the sense
-of turning are inferred, chosen to resemble the pictures and these means. There are no shadows.
+Known of the original: the factors, their order, number and values, the order of shapes (its README and descriptions of its file), and that
+the object stands on the floor of a walled room below a bluish sky (its pictures). The sky is also what the mean of its images asks for:
+0.503, 0.579, 0.603 in red, green, blue (here 0.499, 0.575, 0.601), where hues alone would give three equal numbers; an image's standard deviation is on
+average 0.294, 0.344, 0.366 (here 0.286, 0.344, 0.364). Lengths, light, camera, the sky's colour and the sense of turning are inferred, so that the
+images resemble the pictures and these numbers. There are no shadows.
 
 All 480,000 images are different. Nothing is read or downloaded; no image of the original is part of this file.
 """
