@@ -15,11 +15,12 @@ A weight is the part of the pixel that shows l, times its shading. Weights do no
 
 Known of the original: the factors, their order, number and values, the order of shapes (its README and descriptions of its file), and that
 the object stands on the floor of a walled room below a bluish sky (its pictures). The sky is also what the mean of its images asks for:
-0.503, 0.579, 0.603 in red, green, blue (here 0.499, 0.575, 0.601), where hues alone would give three equal numbers; an image's standard deviation is on
-average 0.294, 0.344, 0.366 (here 0.286, 0.344, 0.364). Lengths, light, camera, the sky's colour and the sense of turning are inferred, so that the
-images resemble the pictures and these numbers. There are no shadows.
+0.503, 0.579, 0.603 in red, green, blue (here 0.499, 0.575, 0.601), where hues alone would give three equal numbers; the mean over images
+of an image's standard deviation is 0.294, 0.344, 0.366 (here 0.286, 0.344, 0.364). Lengths, light, camera, the sky's colour, which way the
+camera goes and that the capsule stands upright are inferred, so that images resemble the pictures and these numbers. There are no shadows.
+`tests/benchmarks/rendering.py` prints these numbers and draws pictures.
 
-All 480,000 images are different. Nothing is read or downloaded; no image of the original is part of this file.
+All 480,000 images are different (drawn and compared once). Nothing is read or downloaded; no image of the original is part of this file.
 """
 
 from __future__ import annotations

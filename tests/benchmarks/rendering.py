@@ -4,8 +4,8 @@
     python tests/benchmarks/rendering.py statistics                                 mean and standard deviation of 20,000 images
     python tests/benchmarks/rendering.py pictures --folder docs/images              dsprites_render.png and shapes3d_render.png
 
-time: 100 images drawn at random indices with `DrawnImages.take`, against forward, backward and Adam of the paper's network for the same data
-at L = 16 on images that are there already. Both alternate in one process, after a first of each that is not counted; the ratio is the
+time: 100 images drawn at random indices with `DrawnImages.take`, against forward, backward and Adam of the paper's network for the same
+data at L = 16 on images that are there already. Both alternate in one process, after a first of each that is not counted; the ratio is the
 median of pairs. The goal is a ratio below 0.2. The first draw of 3D Shapes also makes its table; that is timed by itself.
 statistics: means over images of the mean and of the standard deviation of an image's pixels in [0, 1], by channel.
 pictures: one row for every factor that varies, ten values from first to last (repeated where it has fewer), the others held.
