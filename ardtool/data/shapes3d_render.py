@@ -61,7 +61,8 @@ def draw(factors: Tensor) -> Tensor:
     sky = palette[-1].expand(len(factors), 1, 3)
     colours = torch.cat([palette[factors[:, :3]], sky], dim=1)
     # products and sums of whole numbers below 2²⁴ are exact in float32, whatever the order and the device
-    sums = torch.bmm(colours.mT.float(), table[geometry].flatten(2).float())
+    with torch.autocast(factors.device.type, enabled=False):
+        sums = torch.bmm(colours.mT.float(), table[geometry].flatten(2).float())
     return ((sums.to(torch.int32) + 127) // 255).to(torch.uint8).unflatten(2, (SIDE, SIDE))
 
 

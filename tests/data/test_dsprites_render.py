@@ -65,6 +65,13 @@ def test_images_are_the_formula():
         assert torch.equal(mask, formula(*values))
 
 
+@pytest.mark.parametrize("orientation", [5, 14, 25, 34])
+def test_the_farthest_corners_are_drawn(orientation: int):
+    """The largest square, nearly on its corner."""
+    for i, j in ((0, 30), (30, 0), (31, 31), (15, 16)):
+        assert torch.equal(masks(torch.tensor([[0, SQUARE, 5, orientation, i, j]]))[0], formula(SQUARE, 5, orientation, i, j))
+
+
 def test_the_grid_is_that_of_the_file():
     assert len(images()) == len(GRID) == 737_280 and images().shape == (737_280, 1, 64, 64)
     assert SHAPES == ("square", "ellipse", "heart")

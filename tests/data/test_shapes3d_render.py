@@ -44,6 +44,8 @@ def test_bytes_depend_on_the_factors_alone():
     assert torch.equal(draw(factors[order]), together[order])
     assert all(torch.equal(draw(factors[n : n + 1])[0], together[n]) for n in range(0, 200, 10))
     assert torch.equal(draw(factors.int()), together)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(draw(factors), together)
     assert draw(factors[:0]).shape == (0, 3, 64, 64)
 
 
@@ -121,6 +123,33 @@ def test_the_sphere_is_where_the_camera_projects_it(table: Tensor):
         top, bottom = (32 + 32 * math.tan(down + sign * spread) / 0.55 for sign in (-1, 1))
         assert rows[0].item() == pytest.approx(top - 0.5, abs=0.8)
         assert rows[-1].item() == pytest.approx(bottom - 0.5, abs=0.8)
+
+
+def lambert(point: list[float], normal: list[float]) -> float:
+    towards = [lamp - p for lamp, p in zip((0.9, -2.6, 4.5), point, strict=True)]
+    cosine = sum(a * b for a, b in zip(towards, normal, strict=True)) / math.hypot(*towards) / math.hypot(*normal)
+    return min(1.0, 0.6 + 0.45 * max(0.0, cosine))
+
+
+@pytest.mark.parametrize(("row", "column"), [(30, 32), (36, 24), (27, 40), (60, 10), (55, 59)])
+@pytest.mark.parametrize("orientation", [0, 3, 11])
+def test_light_follows_lambert(table: Tensor, orientation: int, row: int, column: int):
+    """On the largest sphere and on the floor, by the ray through the pixel's middle, in Python numbers alone."""
+    angle, length = math.radians(30 * (orientation - 7) / 7), math.hypot(3.3, 0.6)
+    right, ahead = 0.55 * (column + 0.5 - 32) / 32, 0.55 * (32 - row - 0.5) / 32
+    forward, height = (3.3 + 0.6 * ahead) / length, (3.3 * ahead - 0.6) / length
+    ray = [math.cos(angle) * right - math.sin(angle) * forward, math.sin(angle) * right + math.cos(angle) * forward, height]
+    eye = [3.3 * math.sin(angle), -3.3 * math.cos(angle), 1.5]
+    radius = 0.75 * 1.25
+    to_eye = [eye[0], eye[1], eye[2] - radius]
+    square, half = sum(d * d for d in ray), sum(d * o for d, o in zip(ray, to_eye, strict=True))
+    below_root = half**2 - square * (sum(o * o for o in to_eye) - radius**2)
+    label = OBJECT if below_root > 0 else FLOOR
+    distance = (-half - math.sqrt(below_root)) / square if label == OBJECT else -eye[2] / ray[2]
+    point = [o + distance * d for o, d in zip(eye, ray, strict=True)]
+    normal = [point[0], point[1], point[2] - radius] if label == OBJECT else [0.0, 0.0, 1.0]
+    assert label == (OBJECT if row < 50 else FLOOR)
+    assert table[7, SPHERE, orientation, label, row, column].item() == pytest.approx(255 * lambert(point, normal), abs=1)
 
 
 @pytest.mark.parametrize("orientation", [2, 4, 10, 12])
