@@ -20,13 +20,15 @@ from .celeba import open_celeba
 from .cifar10 import open_cifar10
 from .dataset import DataSet, check_samples
 from .dsprites import open_dsprites
+from .dsprites_render import open_dsprites_render
 from .factors import DrawnImages
 from .fashion_mnist import open_fashion_mnist
-from .imagenet32 import open_imagenet32
 from .image_files import EXTENSIONS, is_archive, reason_of
+from .imagenet32 import open_imagenet32
 from .images import open_images, parse_size
 from .mnist import open_mnist
 from .shapes3d import open_shapes3d
+from .shapes3d_render import open_shapes3d_render
 from .sprites import FACTOR_NAMES, open_sprites
 from .tables import TABLES, open_table
 
@@ -48,6 +50,14 @@ TABLE: dict[str, tuple[str, Callable[[Path, str], DataSet]]] = {
     "imagenet32": ("1,331,167 images of ImageNet, 3x32x32, for non-commercial research (files from image-net.org)", open_imagenet32),
     "dsprites": ("737,280 white shapes on black, 1x64x64, 5 known factors and a constant, Apache 2.0 (file from GitHub)", open_dsprites),
     "shapes3d": ("480,000 shapes in a room, 3x64x64, 6 known factors, Apache 2.0 (file from github.com, needs h5py)", open_shapes3d),
+    "dsprites-render": (
+        "737,280 images drawn like those of dsprites, 1x64x64, 5 known factors (nothing to download)",
+        open_dsprites_render,
+    ),
+    "shapes3d-render": (
+        "480,000 images drawn like those of shapes3d, 3x64x64, 6 known factors (nothing to download)",
+        open_shapes3d_render,
+    ),
     "sprites": ("10,000 drawn ellipses, 3x32x32, 4 known factors (nothing to download)", partial(_sprites, 4)),
     **{
         f"sprites-{count}": (f"the same with {count} known factors: {', '.join(FACTOR_NAMES[:count])}", partial(_sprites, count))

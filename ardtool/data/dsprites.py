@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .dataset import DataSet
+from .dsprites_render import CONSTANT, GRID, SETTINGS
 from .originals import Original, check_md5, first_file
 
 __all__ = ["open_dsprites"]
@@ -25,9 +26,7 @@ FOLDERS = (".", "dsprites", "dSprites", "dsprites-dataset")
 CHECKSUM = "7da33b31b13a06f4b04a70402ce90c2e"
 COUNT = 737_280
 SIDE = 64
-FACTOR_NAMES = ("colour", "shape", "scale", "orientation", "x position", "y position")
 BLOCK = 4096  # images unpacked at once: 17 MB
-SETTINGS = {"arch": "paper-dsprites", "epochs": 35, "likelihood": "bernoulli"}  # ARD-VAE paper, supp. Tables 5 and 6
 ORIGINAL = Original(
     title="dSprites",
     files=FILE,
@@ -58,8 +57,9 @@ def open_dsprites(data_root: Path, split: str) -> DataSet:
         values=images,
         value_range=(0.0, 1.0),
         factors=factors,
-        factor_names=FACTOR_NAMES,
-        notes=("dSprites has no test split: these are all its images.",) if split == "test" else (),
+        factor_names=GRID.names,
+        grid=GRID,
+        notes=(CONSTANT, "dSprites has no test split: these are all its images.") if split == "test" else (CONSTANT,),
         settings=dict(SETTINGS),
         pixel_map=(0.0, 1.0),
     )
@@ -87,7 +87,7 @@ def _factors(path: Path, archive: zipfile.ZipFile) -> Tensor:
 
     with archive.open("latents_classes.npy") as stream:
         factors = np.lib.format.read_array(stream, allow_pickle=False)
-    _check_header(path, "latents_classes", (factors.shape, False, factors.dtype), (COUNT, len(FACTOR_NAMES)), "int64")
+    _check_header(path, "latents_classes", (factors.shape, False, factors.dtype), (COUNT, len(GRID.names)), "int64")
     return torch.from_numpy(factors)
 
 

@@ -29,15 +29,19 @@ Nothing is read or downloaded; no image of the original is part of this file.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .dataset import DataSet
 from .factors import DrawnImages, FactorGrid
 
-__all__ = ["GRID", "SHAPES", "draw", "images"]
+__all__ = ["CONSTANT", "GRID", "SETTINGS", "SHAPES", "draw", "images", "open_dsprites_render"]
 
 GRID = FactorGrid(("colour", "shape", "scale", "orientation", "x position", "y position"), (1, 3, 6, 40, 32, 32))
+SETTINGS = {"arch": "paper-dsprites", "epochs": 35, "likelihood": "bernoulli"}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
+CONSTANT = "The colour of dSprites is constant: five of its six factors vary."
 SHAPES = ("square", "ellipse", "heart")
 SIDE = 64
 REACH = 15  # no sprite reaches further from the whole pixel below its centre; the farthest is a square's corner at 9.6 √2
@@ -76,6 +80,20 @@ def draw(factors: Tensor) -> Tensor:
 def images() -> DrawnImages:
     """All 737,280 images, each drawn when it is asked for."""
     return DrawnImages(GRID, (1, SIDE, SIDE), draw)
+
+
+def open_dsprites_render(data_root: Path, split: str) -> DataSet:
+    """All images, for either split; nothing is read, so `data_root` is not looked at."""
+    return DataSet(
+        name="dsprites-render",
+        values=images(),
+        value_range=(0.0, 1.0),
+        factor_names=GRID.names,
+        grid=GRID,
+        paper_name="dsprites",
+        notes=(CONSTANT, "dSprites has no test split: these are all its images.") if split == "test" else (CONSTANT,),
+        settings=dict(SETTINGS),
+    )
 
 
 def _sprite_coordinates(right: Tensor, down: Tensor, orientation: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

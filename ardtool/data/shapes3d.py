@@ -17,25 +17,23 @@ from torch import Tensor
 
 from ..errors import DataError
 from .dataset import DataSet
-from .factors import FactorGrid
 from .originals import Original, check_md5, first_file
+from .shapes3d_render import GRID, SETTINGS
 
 __all__ = ["open_shapes3d"]
 
 FILE = "3dshapes.h5"
 FOLDERS = (".", "shapes3d", "3dshapes", "3d-shapes", "3d_shapes")
 CHECKSUM = "099a2078d58cec4daad0702c55d06868"
-GRID = FactorGrid(("floor hue", "wall hue", "object hue", "scale", "shape", "orientation"), (10, 10, 10, 8, 4, 15))
 SIDE = 64
 BLOCK = 4096  # images read at once, or as many as a chunk of the file has: 50 MB
-SETTINGS = {"arch": "paper-shapes3d", "epochs": 60}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
 ORIGINAL = Original(
     title="3D Shapes",
     files=FILE,
     site="https://github.com/google-deepmind/3d-shapes",
     licence="Apache 2.0",
     folder="shapes3d",
-    instead="--data sprites-6 draws images of six known factors and needs no files",
+    instead="--data shapes3d-render draws such images, and --data sprites-6 needs no files either",
 )
 
 
@@ -63,6 +61,7 @@ def open_shapes3d(data_root: Path, split: str) -> DataSet:
         value_range=(0.0, 1.0),
         factors=factors,
         factor_names=GRID.names,
+        grid=GRID,
         notes=("3D Shapes has no test split: these are all its images.",) if split == "test" else (),
         settings=dict(SETTINGS),
     )

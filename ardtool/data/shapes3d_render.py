@@ -28,16 +28,19 @@ from __future__ import annotations
 import colorsys
 import math
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .dataset import DataSet
 from .factors import DrawnImages, FactorGrid
 from .shapes3d_rays import SIDE, weights
 
-__all__ = ["GRID", "SHAPES", "draw", "images", "weight_table"]
+__all__ = ["GRID", "SETTINGS", "SHAPES", "draw", "images", "open_shapes3d_render", "weight_table"]
 
 GRID = FactorGrid(("floor hue", "wall hue", "object hue", "scale", "shape", "orientation"), (10, 10, 10, 8, 4, 15))
+SETTINGS = {"arch": "paper-shapes3d", "epochs": 60}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
 SHAPES = ("cube", "cylinder", "sphere", "capsule")
 SKY = (153, 233, 255)
 
@@ -69,6 +72,20 @@ def draw(factors: Tensor) -> Tensor:
 def images() -> DrawnImages:
     """All 480,000 images, each drawn when it is asked for."""
     return DrawnImages(GRID, (3, SIDE, SIDE), draw)
+
+
+def open_shapes3d_render(data_root: Path, split: str) -> DataSet:
+    """All images, for either split; nothing is read, so `data_root` is not looked at."""
+    return DataSet(
+        name="shapes3d-render",
+        values=images(),
+        value_range=(0.0, 1.0),
+        factor_names=GRID.names,
+        grid=GRID,
+        paper_name="shapes3d",
+        notes=("3D Shapes has no test split: these are all its images.",) if split == "test" else (),
+        settings=dict(SETTINGS),
+    )
 
 
 @cache

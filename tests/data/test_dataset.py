@@ -145,3 +145,8 @@ def test_names_are_safe(tmp_path: Path):
     assert name_of(tmp_path / "???.npy") == "data"
     assert name_of(tmp_path / "codes_2.tar.zip") == "codes_2.tar"
     assert name_of(tmp_path / "codes.2.TAR.gz") == name_of(tmp_path / "codes.2.csv.gz") == name_of(tmp_path / "codes.2.tgz") == "codes.2"
+
+
+def test_the_hash_does_not_depend_on_how_the_values_lie_in_memory():
+    values = torch.randint(256, (2500, 5, 4, 3), dtype=torch.uint8)
+    assert DataSet("x", values.permute(0, 3, 1, 2)).sha256() == DataSet("x", values.permute(0, 3, 1, 2).contiguous()).sha256()

@@ -12,7 +12,8 @@ import torch
 
 from ardtool.data import dsprites
 from ardtool.data.catalogue import open_data
-from ardtool.data.dsprites import FACTOR_NAMES, FILE, FOLDERS, open_dsprites
+from ardtool.data.dsprites import FILE, FOLDERS, open_dsprites
+from ardtool.data.dsprites_render import CONSTANT, GRID
 from ardtool.errors import DataError
 
 COUNT = 10
@@ -24,7 +25,7 @@ CLASSES = np.stack([np.zeros(COUNT, int), *(np.arange(COUNT) % k for k in (3, 6,
 def write(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: np.ndarray | None) -> Path:
     """The file with its five entries, one of which is pickled; its checksum becomes the expected one."""
     folder.mkdir(parents=True, exist_ok=True)
-    metadata = np.array({"date": "April 2017", "latents_names": FACTOR_NAMES}, dtype=object)
+    metadata = np.array({"date": "April 2017", "latents_names": GRID.names}, dtype=object)
     entries = {"metadata": metadata, "imgs": IMAGES, "latents_classes": CLASSES, "latents_values": CLASSES.astype(float)} | changes
     path = folder / FILE
     np.savez_compressed(path, **{key: value for key, value in entries.items() if value is not None})
@@ -47,7 +48,8 @@ def test_images_and_factors(tmp_path: Path, folder: str, monkeypatch: pytest.Mon
     assert data.factors.dtype == torch.int64
     assert data.factor_names == ("colour", "shape", "scale", "orientation", "x position", "y position")
     assert data.settings == {"arch": "paper-dsprites", "epochs": 35, "likelihood": "bernoulli"}
-    assert (data.value_range, data.validation, data.notes) == ((0.0, 1.0), 0, ())
+    assert (data.value_range, data.validation, data.notes) == ((0.0, 1.0), 0, (CONSTANT,))
+    assert data.varying_factors == ("shape", "scale", "orientation", "x position", "y position")
     assert set(data.batch(slice(None)).unique().tolist()) == {0.0, 1.0}
 
 
@@ -62,7 +64,7 @@ def test_there_is_no_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write(tmp_path, monkeypatch)
     data = open_data("dsprites", data_root=tmp_path, split="test")
     assert len(data) == COUNT
-    assert data.notes == ("dSprites has no test split: these are all its images.",)
+    assert data.notes == (CONSTANT, "dSprites has no test split: these are all its images.")
 
 
 def test_published_numbers(monkeypatch: pytest.MonkeyPatch):
