@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "plugins"]
 
-PATHS = "a folder or .zip of images, or an .npy or .npz file"
+PATHS = "a folder, .zip or .tar of images, an .npy or .npz file, or a .csv of numbers"
 
 
 def data(data_root: DataRoot = None, as_json: Json = False, quiet: Quiet = False) -> None:
