@@ -86,6 +86,7 @@ class DipVaeII(DipVaeI):
 
     summary_line = "VAE whose codes are pulled to unit covariance"
     Options = OptionsII
+    table = MappingProxyType({"": {"beta": 1.0, "lr": 5e-4}})  # at 2e-3 ardtool's own network gave black images on MNIST
     with_variance = True
 
 

@@ -131,7 +131,7 @@ class Ae(Rae):
     paper = "Hinton, Salakhutdinov, Science 313, 2006"
     prefix = "ae"
     Options = Objective.Options
-    table = MappingProxyType({"": {"lr": 5e-4}})  # nothing holds the codes: at 2e-3 they run away before the decoder reads them
+    table = MappingProxyType({"": {"lr": 2e-4}})  # nothing holds the codes: at higher rates they run away before the decoder reads them
 
     @classmethod
     def made_for(cls, setup: Setup) -> Ae:

@@ -39,7 +39,9 @@ class TrainConfig:
     likelihood: Likelihood = _setting("auto", "Likelihood of the data given the code.")
     epochs: int | None = _setting(None, "Passes over the training data.")
     batch_size: int | None = _setting(None, "Samples in a gradient step, over all processes: 64 for mask-aae, else 100.")
-    lr: float | None = _setting(None, "Learning rate: 5e-4 for networks from papers and for mask-aae, else 2e-3.")
+    lr: float | None = _setting(
+        None, "Learning rate: 5e-4 for networks from papers, else 2e-3; ae, dip-vae-ii and mask-aae have their own."
+    )
     lr_patience: int = _setting(10, "Epochs without improvement of the validation loss before the rate is halved; 0: never.")
     alpha_samples: int = _setting(10_000, "Samples held out each epoch to learn the prior (X_α); at most a fifth of the training data.")
     alpha_every: int = _setting(1, "Epochs between updates of the prior.")
