@@ -6,7 +6,7 @@ exits with code 1. An `assert` is for states that cannot happen.
 
 from __future__ import annotations
 
-__all__ = ["ArdtoolError", "ConfigError", "DataError", "ModelFileError", "PluginError", "StorageError", "TrainingError"]
+__all__ = ["ArdtoolError", "ConfigError", "DataError", "ModelFileError", "PluginError", "StorageError", "TrainingError", "first_line"]
 
 
 class ArdtoolError(Exception):
@@ -48,3 +48,8 @@ class PluginError(ArdtoolError):
 
 class TrainingError(ArdtoolError):
     """Training cannot start or go on."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop; its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .dataset import DataSet
-from .dsprites_render import CONSTANT, GRID, SETTINGS
+from .dsprites_render import GRID, SETTINGS, notes
 from .originals import Original, check_md5, first_file
 
 __all__ = ["open_dsprites"]
@@ -59,7 +59,7 @@ def open_dsprites(data_root: Path, split: str) -> DataSet:
         factors=factors,
         factor_names=GRID.names,
         grid=GRID,
-        notes=(CONSTANT, "dSprites has no test split: these are all its images.") if split == "test" else (CONSTANT,),
+        notes=notes(split),
         settings=dict(SETTINGS),
         pixel_map=(0.0, 1.0),
     )

@@ -37,7 +37,7 @@ from torch import Tensor
 from .dataset import DataSet
 from .factors import DrawnImages, FactorGrid
 
-__all__ = ["CONSTANT", "GRID", "SETTINGS", "SHAPES", "draw", "images", "open_dsprites_render"]
+__all__ = ["CONSTANT", "GRID", "SETTINGS", "SHAPES", "draw", "images", "notes", "open_dsprites_render"]
 
 GRID = FactorGrid(("colour", "shape", "scale", "orientation", "x position", "y position"), (1, 3, 6, 40, 32, 32))
 SETTINGS = {"arch": "paper-dsprites", "epochs": 35, "likelihood": "bernoulli"}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
@@ -64,6 +64,11 @@ def draw(factors: Tensor) -> Tensor:
         DataError: another shape, or a value that a factor does not have.
     """
     GRID.check(factors)
+    return _drawn(factors)
+
+
+def _drawn(factors: Tensor) -> Tensor:
+    """Images of factor values that are known to be of the grid; to check them again would wait for the GPU."""
     _, shape, scale, orientation, *position = factors.long().unbind(dim=1)
     x, y = (16 + 32 * each.double() / 31 for each in position)
     first_row, first_column = (each.floor().long() - REACH for each in (y, x))
@@ -79,7 +84,12 @@ def draw(factors: Tensor) -> Tensor:
 
 def images() -> DrawnImages:
     """All 737,280 images, each drawn when it is asked for."""
-    return DrawnImages(GRID, (1, SIDE, SIDE), draw)
+    return DrawnImages(GRID, (1, SIDE, SIDE), _drawn)
+
+
+def notes(split: str) -> tuple[str, ...]:
+    """What is to be known about dSprites, drawn or published."""
+    return (CONSTANT, "dSprites has no test split: these are all its images.") if split == "test" else (CONSTANT,)
 
 
 def open_dsprites_render(data_root: Path, split: str) -> DataSet:
@@ -91,7 +101,7 @@ def open_dsprites_render(data_root: Path, split: str) -> DataSet:
         factor_names=GRID.names,
         grid=GRID,
         paper_name="dsprites",
-        notes=(CONSTANT, "dSprites has no test split: these are all its images.") if split == "test" else (CONSTANT,),
+        notes=notes(split),
         settings=dict(SETTINGS),
     )
 

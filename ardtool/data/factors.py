@@ -84,7 +84,7 @@ class DrawnImages:
     Attributes:
         grid: their factors.
         image_shape: (C, H, W).
-        draw: uint8 images with shape (B, C, H, W) of factor values (B, K), on the device that these are on.
+        draw: uint8 images with shape (B, C, H, W) of factor values (B, K) of the grid, on the device that these are on.
     """
 
     grid: FactorGrid
@@ -104,8 +104,14 @@ class DrawnImages:
 
     def take(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """The images of some indices, drawn on a device."""
-        chosen = torch.arange(len(self))[index]
+        chosen = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else self._whole(index)
         return self.draw(self.grid.factors_of(chosen).to(device))
+
+    def _whole(self, index: Tensor) -> Tensor:
+        """An index as a tensor takes it, counted from 0."""
+        if index.dtype == torch.bool:
+            return index.nonzero()[:, 0]
+        return torch.where(index < 0, index + len(self), index)
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         return self.take(index)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import DataError
 from .dataset import DataSet
 from .originals import Original, check_md5, first_file
-from .shapes3d_render import GRID, SETTINGS
+from .shapes3d_render import GRID, SETTINGS, notes
 
 __all__ = ["open_shapes3d"]
 
@@ -62,7 +62,7 @@ def open_shapes3d(data_root: Path, split: str) -> DataSet:
         factors=factors,
         factor_names=GRID.names,
         grid=GRID,
-        notes=("3D Shapes has no test split: these are all its images.",) if split == "test" else (),
+        notes=notes(split),
         settings=dict(SETTINGS),
     )
 

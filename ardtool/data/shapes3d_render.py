@@ -37,7 +37,7 @@ from .dataset import DataSet
 from .factors import DrawnImages, FactorGrid
 from .shapes3d_rays import SIDE, weights
 
-__all__ = ["GRID", "SETTINGS", "SHAPES", "draw", "images", "open_shapes3d_render", "weight_table"]
+__all__ = ["GRID", "SETTINGS", "SHAPES", "draw", "images", "notes", "open_shapes3d_render", "weight_table"]
 
 GRID = FactorGrid(("floor hue", "wall hue", "object hue", "scale", "shape", "orientation"), (10, 10, 10, 8, 4, 15))
 SETTINGS = {"arch": "paper-shapes3d", "epochs": 60}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
@@ -58,6 +58,11 @@ def draw(factors: Tensor) -> Tensor:
         DataError: another shape, or a value that a factor does not have.
     """
     GRID.check(factors)
+    return _drawn(factors)
+
+
+def _drawn(factors: Tensor) -> Tensor:
+    """Images of factor values that are known to be of the grid; to check them again would wait for the GPU."""
     factors = factors.long()
     table, palette = weight_table(factors.device), _palette(factors.device)
     geometry = (factors[:, 3] * GRID.sizes[4] + factors[:, 4]) * GRID.sizes[5] + factors[:, 5]
@@ -71,7 +76,12 @@ def draw(factors: Tensor) -> Tensor:
 
 def images() -> DrawnImages:
     """All 480,000 images, each drawn when it is asked for."""
-    return DrawnImages(GRID, (3, SIDE, SIDE), draw)
+    return DrawnImages(GRID, (3, SIDE, SIDE), _drawn)
+
+
+def notes(split: str) -> tuple[str, ...]:
+    """What is to be known about 3D Shapes, drawn or published."""
+    return ("3D Shapes has no test split: these are all its images.",) if split == "test" else ()
 
 
 def open_shapes3d_render(data_root: Path, split: str) -> DataSet:
@@ -83,7 +93,7 @@ def open_shapes3d_render(data_root: Path, split: str) -> DataSet:
         factor_names=GRID.names,
         grid=GRID,
         paper_name="shapes3d",
-        notes=("3D Shapes has no test split: these are all its images.",) if split == "test" else (),
+        notes=notes(split),
         settings=dict(SETTINGS),
     )
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..autoencoder import Autoencoder
-from ..errors import ArdtoolError
+from ..errors import ArdtoolError, first_line
 
 __all__ = [
     "MEMORY_BUDGET",
@@ -30,7 +30,6 @@ __all__ = [
     "ChunkCost",
     "Footprint",
     "decode_footprint",
-    "first_line",
     "in_chunks",
     "is_out_of_memory",
     "out_of_memory",
@@ -136,11 +135,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop; its name where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
 
 
 class AllocatedBytes(TorchDispatchMode):

@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from ..autoencoder import Autoencoder, Posterior
-from ..errors import ArdtoolError
-from .chunks import ChunkCost, Footprint, decode_footprint, first_line, in_chunks, is_out_of_memory, out_of_memory
+from ..errors import ArdtoolError, first_line
+from .chunks import ChunkCost, Footprint, decode_footprint, in_chunks, is_out_of_memory, out_of_memory
 
 __all__ = ["COLUMN_MODES", "FixedDecoder", "Mode", "NotDifferentiable", "first_right", "pulled_back", "puller", "rademacher"]
 

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Autoencoder, Posterior
-from ..errors import ArdtoolError, ConfigError
-from .chunks import MEMORY_BUDGET, ChunkCost, first_line, in_chunks, is_out_of_memory, out_of_memory
+from ..errors import ArdtoolError, ConfigError, first_line
+from .chunks import MEMORY_BUDGET, ChunkCost, in_chunks, is_out_of_memory, out_of_memory
 from .derivatives import FixedDecoder, NotDifferentiable, pulled_back, rademacher
 from .jacobian import Convention, JacobianNorms, inference_mode
 

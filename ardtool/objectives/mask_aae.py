@@ -112,7 +112,7 @@ class MaskAae(Objective):
         z = model.encode(x).mean
         loss, terms = self._autoencoder_loss(model, x, z)
         masked, prior = self.alpha * z, self.alpha * standard_normal_like(z, generator)
-        critic = self.critic(masked).mean() - self.critic(prior).mean()
+        critic = self._difference(masked, prior)
         penalty = gradient_penalty(self.critic, masked.detach(), prior.detach(), _shares(z, generator)).detach()
         return {"loss": loss, **terms, "critic": critic, "gradient": penalty, "mask": self._undecided()}
 
@@ -124,14 +124,13 @@ class MaskAae(Objective):
         scale = self._cut(autoencoder, mask)
         loss, terms = self._autoencoder_loss(model, own, model.encode(own).mean)
         _update(autoencoder, scale * loss)
-        for batch in critic_batches:
-            difference, penalty = self._critic_step(model, batch, generator, critic)
+        *_, (difference, penalty) = [self._critic_step(model, batch, generator, critic) for batch in critic_batches]
         _update(encoder, -self.critic(self.alpha * model.encode(encoder_batch).mean).mean())
         _update(mask, scale * self._mask_loss(model, mask_batch, generator))
         with torch.no_grad():
             self.m.clamp_(min=0)
         self.steps += 1
-        found = {"loss": loss, **terms, "critic": difference, "gradient": penalty, "mask": self._undecided()}  # pyright: ignore[reportPossiblyUnboundVariable]
+        found = {"loss": loss, **terms, "critic": difference, "gradient": penalty, "mask": self._undecided()}
         return {name: value.detach() for name, value in found.items()}
 
     def _cut(self, autoencoder: torch.optim.Optimizer, mask: torch.optim.Optimizer) -> Tensor:
@@ -164,7 +163,7 @@ class MaskAae(Objective):
         with torch.no_grad():
             z = model.encode(x).mean
             masked, prior = self.alpha * z, self.alpha * standard_normal_like(z, generator)
-        difference = self.critic(masked).mean() - self.critic(prior).mean()
+        difference = self._difference(masked, prior)
         penalty = gradient_penalty(self.critic, masked, prior, _shares(z, generator))
         _update(optimiser, difference + self.options.gradient * penalty)
         return difference, penalty
@@ -173,8 +172,12 @@ class MaskAae(Objective):
         with torch.no_grad():
             z = model.encode(x).mean
         reconstruction, _ = self._reconstruction(model, x, self.alpha * z)
-        difference = self.critic(self.alpha * z).mean() - self.critic(self.alpha * standard_normal_like(z, generator)).mean()
+        difference = self._difference(self.alpha * z, self.alpha * standard_normal_like(z, generator))
         return self.options.mask_reconstruction * reconstruction + (1 - difference).square() + self.polarisation * self._undecided()
+
+    def _difference(self, masked: Tensor, prior: Tensor) -> Tensor:
+        """W, a scalar."""
+        return self.critic(masked).mean() - self.critic(prior).mean()
 
     def _undecided(self) -> Tensor:
         return (self.alpha * (1 - self.alpha)).abs().sum()

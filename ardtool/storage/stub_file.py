@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArdtoolError, ModelFileError
+from ..errors import ArdtoolError, ModelFileError, first_line
 from .header import identify
 from .state_dict import find_tensors
 from .stub_pickle import Stub, StubUnpickler
@@ -92,7 +92,7 @@ def read_stub_file(path: Path) -> StubFile:
     except (ArdtoolError, MemoryError):
         raise
     except Exception as error:  # damaged bytes may fail anywhere
-        raise ModelFileError(f"{path} is truncated or damaged: {_first_line(error)}.", "Copy or download the file again.") from error
+        raise ModelFileError(f"{path} is truncated or damaged: {first_line(error)}.", "Copy or download the file again.") from error
     unsafe = [name for name in unpickler.globals if not is_harmless(name)]
     tensors = {name: each for name, each in found.items() if isinstance(each, TensorRecord)}
     special = {name: each.name for name, each in found.items() if isinstance(each, Stub)}
@@ -176,8 +176,3 @@ def _nested_storage(data: bytes) -> Any:
 
 def _nowhere(storage: StorageRecord) -> memoryview:
     raise LookupError(storage.key)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

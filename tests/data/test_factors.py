@@ -46,3 +46,12 @@ def test_drawn_images_stand_in_for_a_tensor():
     values = [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23]
     assert torch.cat(list(images.split(5)))[:, 0, 0, 0].tolist() == values
     assert images[torch.tensor([4, 11])][:, 0, 1, 1].tolist() == [10, 23]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [slice(None), slice(-5, None), slice(1, 9, 3), slice(20, 30), torch.tensor([3, -1, 3]), torch.arange(12) % 5 == 0, torch.arange(0)],
+)
+def test_drawn_images_are_indexed_as_a_tensor_is(index):
+    images = DrawnImages(GRID, (1, 1, 1), lambda f: GRID.index_of(f).to(torch.uint8)[:, None, None, None])
+    assert images[index].flatten().tolist() == torch.arange(12)[index].tolist()

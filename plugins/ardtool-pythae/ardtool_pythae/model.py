@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ardtool import Posterior
-from ardtool.errors import ModelFileError
+from ardtool.errors import ModelFileError, first_line
 from ardtool.storage.checkpoint import read_tensors
 
 from .folder import CONFIG, WEIGHTS, check_hashes, hashes, listed, pickles_of, read_config, require
@@ -116,7 +116,9 @@ def _default(config: dict[str, Any], where: str) -> PythaeAutoencoder:
         described = getattr(pythae.models, config["name"]).from_dict(settings)
         model = getattr(pythae.models, name)(described)
     except (AttributeError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{where}: pythae makes no {name} of it: {_reason(error)}.", "Copy the file again, or save again.") from error
+        raise ModelFileError(
+            f"{where}: pythae makes no {name} of it: {first_line(error)}.", "Copy the file again, or save again."
+        ) from error
     return _adapted(model, {"config": config}, where)
 
 
@@ -127,7 +129,7 @@ def _unpickled(folder: Path, config: dict[str, Any]) -> PythaeAutoencoder:
     try:
         model = pythae.models.AutoModel.load_from_folder(str(folder))
     except Exception as error:  # whatever foreign pickles do
-        raise ModelFileError(f"{folder}: pythae cannot load {listed(pickles)}: {_reason(error)}.", "Save the model again.") from error
+        raise ModelFileError(f"{folder}: pythae cannot load {listed(pickles)}: {first_line(error)}.", "Save the model again.") from error
     record = {"folder": str(folder.resolve()), "config": config, "sha256": hashes(folder, [CONFIG, WEIGHTS, *pickles])}
     return _adapted(model, record, str(folder))
 
@@ -138,7 +140,7 @@ def _adapted(model: Any, record: dict[str, Any], where: str) -> PythaeAutoencode
     except Exception as error:  # whatever a network of the user's own does
         shape = "×".join(map(str, record["config"]["input_dim"]))
         raise ModelFileError(
-            f"{where}: the encoder fails on data of {shape}: {_reason(error)}.", f"Compare its input with `input_dim` in {CONFIG}."
+            f"{where}: the encoder fails on data of {shape}: {first_line(error)}.", f"Compare its input with `input_dim` in {CONFIG}."
         ) from error
 
 
@@ -190,8 +192,3 @@ def _point(model: Any, embedding: Tensor) -> Tensor | None:
 
 def _shape(value: Tensor) -> str:
     return "×".join(map(str, value.shape)) or "a number"
-
-
-def _reason(error: Exception) -> str:
-    """One line out of what a library said."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

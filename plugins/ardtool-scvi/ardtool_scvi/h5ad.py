@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ardtool.data.dataset import DataSet, name_of
-from ardtool.errors import DataError
+from ardtool.errors import DataError, first_line
 
 __all__ = ["open_h5ad"]
 
@@ -34,8 +34,7 @@ def open_h5ad(path: Path) -> DataSet:
     try:
         cells = anndata.read_h5ad(path)
     except Exception as error:  # h5py and anndata raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DataError(f"{path} cannot be read as AnnData: {reason}.", "Write it again with `adata.write_h5ad`.") from error
+        raise DataError(f"{path} cannot be read as AnnData: {first_line(error)}.", "Write it again with `adata.write_h5ad`.") from error
     counts, source = _counts(cells, path)
     batch, note = _batch(cells, path)
     values = np.empty((counts.shape[0], counts.shape[1] + 1), dtype=np.float32)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ardtool import Posterior
-from ardtool.errors import DataError, ModelFileError, PluginError
+from ardtool.errors import DataError, ModelFileError, PluginError, first_line
 
 from .reading import SavedModel, read_model
 
@@ -190,9 +190,8 @@ def _built(record: dict[str, Any]) -> SingleCellAutoencoder:
             arguments["library_log_means"] = arguments["library_log_vars"] = torch.zeros(1, arguments["n_batch"], device="cpu").numpy()
         return SingleCellAutoencoder(getattr(modules, record["class"])(**arguments), record)
     except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelFileError(
-            f"The installed scvi-tools cannot build the model from its settings: {reason}.",
+            f"The installed scvi-tools cannot build the model from its settings: {first_line(error)}.",
             "Load and save the model once with the installed scvi-tools.",
         ) from error
 

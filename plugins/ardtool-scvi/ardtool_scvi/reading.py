@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ardtool.errors import ModelFileError
+from ardtool.errors import ModelFileError, first_line
 
 __all__ = ["SavedModel", "read_model"]
 
@@ -131,9 +131,8 @@ def _unpickled(path: Path) -> dict[str, Any]:
     except ModelFileError:
         raise
     except Exception as error:  # a damaged or hostile file fails in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelFileError(
-            f"{path} cannot be read as a model of scvi-tools: {reason}.", "Save the model again with scvi-tools."
+            f"{path} cannot be read as a model of scvi-tools: {first_line(error)}.", "Save the model again with scvi-tools."
         ) from error
     finally:
         torch.serialization.add_safe_globals(earlier)
