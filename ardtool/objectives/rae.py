@@ -77,6 +77,7 @@ class Rae(Objective):
     def __init__(self, *, beta: float, decoder_weight: float = 0.0, variant: Variant = "plain", penalty: str = "squared-output") -> None:
         super().__init__()
         self.beta, self.decoder_weight, self.variant, self.form = beta, decoder_weight, variant, penalty
+        self.second_derivatives = variant == "gp"
 
     @classmethod
     def made_for(cls, setup: Setup) -> Rae:

@@ -27,6 +27,7 @@ from ..networks.build import NetworkAutoencoder
 from ..networks.initialise import ADAM_EPS
 from ..objectives.objective import Objective
 from .config import TrainConfig
+from .processes import Processes
 
 __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
@@ -74,6 +75,7 @@ class TrainingRun:
         config: resolved settings; `epochs` and `beta` are numbers here.
         train, validation: index tensors into `data`.
         epoch: epochs done.
+        processes: those that train together, this one among them.
     """
 
     config: TrainConfig
@@ -85,6 +87,7 @@ class TrainingRun:
     device: torch.device
     epoch: int = 0
     history: list[EpochRecord] = field(default_factory=list)
+    processes: Processes = field(default_factory=Processes)
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
@@ -98,6 +101,8 @@ class TrainingRun:
             for optimiser in self.optimisers
             if self.objective.plateau
         ]
+        self.objective.batch = self.processes
+        self.processes.synchronise(self.model, self.optimisers, second_derivatives=self.objective.second_derivatives)
 
     @property
     def epochs(self) -> int:
@@ -168,8 +173,11 @@ class TrainingRun:
 
     def encode(self, index: Tensor) -> Posterior:
         """Posteriors of some samples in inference mode, on the CPU."""
+        shard = self.processes.shard(len(index))
         with inference_mode(self.model):
-            return encode_batches(self.model, (self.data.batch(part, self.device) for part in index.split(EVALUATION_BATCH)))
+            own = index[shard.rows].split(EVALUATION_BATCH)
+            codes = encode_batches(self.model, (self.data.batch(part, self.device) for part in own))
+        return self.processes.gather_codes(codes, shard)
 
     def count_active(self) -> int:
         """The number of active axes as things stand, from up to 100 validation samples."""
@@ -229,27 +237,31 @@ class TrainingRun:
         self.model.train()
         noise = seeded(self.config.seed, self.epoch, "noise", self.device)
         batches = list(self._batches(rest))
+        shard = self.processes.shard(min(self.batch_size, len(rest)))
         totals: dict[str, Tensor] = {}
         began = time.perf_counter()
-        for number, index in enumerate(batches, start=1):
-            terms = self.objective.step(self.model, self.data.batch(index, self.device), noise, self.optimisers)
-            totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
-            if after_step is not None:
-                after_step(number, len(batches))
-        means = {name: float(total) / len(batches) for name, total in totals.items()}
+        with self.processes.sharing(shard):
+            for number, index in enumerate(batches, start=1):
+                terms = self.objective.step(self.model, self.data.batch(index, self.device), noise, self.optimisers)
+                totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
+                if after_step is not None:
+                    after_step(number, len(batches))
+        summed = self.processes.total({name: total * shard.weight for name, total in totals.items()})
+        means = {name: total / len(batches) for name, total in summed.items()}
         return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
     def _batches(self, rest: Tensor) -> Iterator[Tensor]:
-        """Full batches in random order, each with as many random ones behind it as the objective asks for.
+        """Full batches in random order, each with as many random ones behind it as the objective asks for; this process' rows of each.
 
         What does not fill a batch waits for another epoch.
         """
         size = min(self.batch_size, len(rest))
         generator = seeded(self.config.seed, self.epoch, "shuffle")
         order = rest[torch.randperm(len(rest), generator=generator)]
+        own = self.processes.shard(size).rows
         for batch in order[: len(order) // size * size].split(size):
             further = torch.randint(len(rest), (self.objective.further_batches * size,), generator=generator)
-            yield torch.cat([batch, rest[further]])
+            yield torch.cat([batch, rest[further]]).view(-1, size)[:, own].flatten()
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -258,9 +270,11 @@ class TrainingRun:
         totals: dict[str, Tensor] = {}
         self.model.eval()
         for index in self.validation.split(EVALUATION_BATCH):
-            terms = self.objective.losses(self.model, self.data.batch(index, self.device), noise)
-            totals = {name: totals.get(name, 0) + value * len(index) for name, value in terms.items()}
-        return {name: float(total) / len(self.validation) for name, total in totals.items()}
+            shard = self.processes.shard(len(index))
+            with self.processes.sharing(shard):
+                terms = self.objective.losses(self.model, self.data.batch(index[shard.rows], self.device), noise)
+            totals = {name: totals.get(name, 0) + value * (shard.weight * len(index)) for name, value in terms.items()}
+        return {name: total / len(self.validation) for name, total in self.processes.total(totals).items()}
 
     def _check_finite(self, terms: dict[str, float]) -> None:
         broken = next((name for name, value in terms.items() if not math.isfinite(value)), None)
