@@ -21,7 +21,8 @@ from ..latent.gaussian import kl_to_gaussian
 from ..latent.jacobian import inference_mode
 from ..latent.pruning import full_codes
 from ..latent.student_t import kl_to_student_t
-from ..metrics.reconstruction import elbo, mean_and_stderr, squared_error
+from ..metrics.likelihood import log_likelihood
+from ..metrics.reconstruction import mean_and_stderr, squared_error
 from ..networks.build import NetworkAutoencoder
 from ..storage.atomic import finite, write_json
 from ..storage.model_file import SavedModel
@@ -205,7 +206,8 @@ def _elbo(
         for index in _parts(network, z, posterior, device):
             context = None if posterior.context is None else posterior.context[index].to(device)
             reconstruction = decode(z[index].to(device), context)
-            parts.append(elbo(reconstruction, data.batch(index, device), kind, beta, logits=logits).cpu())
+            variance = None if beta is None else beta / 2
+            parts.append(log_likelihood(reconstruction, data.batch(index, device), kind, variance, logits=logits).cpu())
     expected = torch.cat(parts).double()
     unit = "nats per sample" if model.scaling is None else "nats per sample of standardised data"
     return {
