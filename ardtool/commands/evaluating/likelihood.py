@@ -7,7 +7,7 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...latent.gaussian import kl_to_gaussian
 from ...latent.student_t import kl_to_student_t
-from ...metrics.reconstruction import elbo as log_likelihood
+from ...metrics.likelihood import log_likelihood
 from ...networks.build import NetworkAutoencoder
 from .subject import Subject
 from .values import Measured, over_samples
@@ -35,7 +35,7 @@ def elbo(subject: Subject) -> Measured:
     kl = kl_from_prior(subject)
     z = subject.posterior.sample(subject.generator())
     logits = has_logits(subject)
-    expected = subject.compared(z, lambda found, x: log_likelihood(found, x, kind, beta, logits=logits), "elbo", raw=logits)
+    expected = subject.compared(z, lambda found, x: log_likelihood(found, x, kind, None if beta is None else beta / 2, logits=logits), "elbo", raw=logits)
     unit = "nats per sample" if subject.model.scaling is None else "nats per sample of standardised data"
     provenance = {"likelihood": kind, "draws": 1}
     variance = {} if kind == "bernoulli" else {"variance": beta / 2}
