@@ -111,7 +111,7 @@ def _classifiers(x: np.ndarray, y: np.ndarray, trees: int, seed: int, progress: 
         running = {k: pool.submit(fit, k) for k in longest_first}
         try:
             wait(running.values(), return_when=FIRST_EXCEPTION)
-        finally:  # after Ctrl-C a classifier may have minutes to go
+        finally:  # after an error or Ctrl-C a classifier may have minutes to go
             stop.set()
         return [running[k].result() for k in range(len(classes))]
 

@@ -165,8 +165,9 @@ class FactorTable:
         return order[torch.cat([first, begin + others.long()], dim=1)]
 
     def prepare(self, *rows: Tensor) -> None:
-        """Have all samples that are needed encoded in one go."""
-        self.codes.require(torch.cat([part.flatten() for part in rows]))
+        """Have all samples that are needed encoded in one go; without axes none is."""
+        if self.axes is None or len(self.axes):
+            self.codes.require(torch.cat([part.flatten() for part in rows]))
 
     def codes_of(self, rows: Tensor) -> Tensor:
         """Codes with shape (*rows.shape, A) on the axes that are looked at, float32."""

@@ -94,7 +94,8 @@ def test_axes_are_chosen_without_encoding_again(seeded):
     table = FactorTable.of_grid((3, 4), codes)
     assert table.codes_of(torch.tensor([2])).tolist() == [[2.0, 4.0, 6.0]]
     assert table.on([2, 0]).codes_of(torch.tensor([2])).tolist() == [[6.0, 2.0]]
-    assert table.on([]).codes_of(torch.tensor([2, 3])).tolist() == [[0.0], [0.0]]
+    table.on([]).prepare(torch.tensor([3, 4]))
+    assert table.on([]).codes_of(torch.tensor([3, 4])).tolist() == [[0.0], [0.0]]
     assert codes.encoded == 1
 
 
