@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -27,7 +29,11 @@ from ..networks.build import NetworkAutoencoder
 from ..networks.initialise import ADAM_EPS
 from ..objectives.objective import Objective
 from .config import TrainConfig
+from .precision import computing
 from .processes import Processes
+from .record import EpochRecord
+from .resident import BatchSource, place_of
+from .state import match_layout
 
 __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
@@ -46,25 +52,6 @@ def seeded(seed: int, epoch: int, purpose: str, device: torch.device | str = "cp
 def hold_out_size(alpha_samples: int, training_samples: int) -> int:
     """|X_α| = min(alpha_samples, N_train / 5), at least 2."""
     return max(2, min(alpha_samples, training_samples // 5))
-
-
-@dataclass
-class EpochRecord:
-    """What one epoch did: mean terms of the training and validation loss, and where the time went (seconds)."""
-
-    epoch: int
-    training: dict[str, float]
-    validation: dict[str, float]
-    state: dict[str, float]
-    lr: float
-    samples: int
-    step_seconds: float
-    prior_seconds: float
-    validation_seconds: float
-    active: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 @dataclass
@@ -91,6 +78,8 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
+        if self.device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
         self.objective.to(self.device)
         self.objective.prepare(self.model)
         self.optimisers = self.objective.optimisers(self.model, self.lr, fused=True, eps=ADAM_EPS)
@@ -119,6 +108,15 @@ class TrainingRun:
         assert self.config.batch_size is not None, "the configuration is resolved before training"
         return self.config.batch_size
 
+    @cached_property
+    def source(self) -> BatchSource:
+        """The data, put onto the device where they fit."""
+        return BatchSource(self.data, self.device, place_of(self.data, self.device))
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Steps, prior updates and validation in the precision of this run; all else is float32."""
+        return computing(self.model, self.config.precision, self.device)
+
     @property
     def alpha_size(self) -> int:
         """|X_α|; 0 for objectives that hold nothing out."""
@@ -134,16 +132,18 @@ class TrainingRun:
         Raises:
             TrainingError: the loss is no longer finite; the last checkpoint is still good.
         """
+        ended = time.perf_counter()
         while self.epoch < self.epochs:
             held_out, rest = self.split_epoch(self.epoch)
-            began = time.perf_counter()
-            if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
-                self.learn_prior(held_out, self.epoch)
-            prior_seconds = time.perf_counter() - began
-            training, samples, step_seconds = self._gradient_steps(rest, after_step)
-            began = time.perf_counter()
-            validation = self._validate()
-            validation_seconds = time.perf_counter() - began
+            with self.computing():
+                began = time.perf_counter()
+                if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
+                    self.learn_prior(held_out, self.epoch)
+                prior_seconds = time.perf_counter() - began
+                training, samples, step_seconds = self._gradient_steps(rest, after_step)
+                began = time.perf_counter()
+                validation = self._validate()
+                validation_seconds = time.perf_counter() - began
             self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
             lr = self.optimisers[0].param_groups[0]["lr"]
             self.epoch += 1
@@ -154,6 +154,8 @@ class TrainingRun:
             record = EpochRecord(
                 self.epoch, training, validation, self.objective.summary(), lr, samples, step_seconds, prior_seconds, validation_seconds
             )
+            began, ended = ended, time.perf_counter()
+            record.other_seconds = ended - began - step_seconds - prior_seconds - validation_seconds
             if self.epoch in self.trace_epochs():
                 record.active = self.count_active()
             self.history.append(record)
@@ -176,7 +178,7 @@ class TrainingRun:
         shard = self.processes.shard(len(index))
         with inference_mode(self.model):
             own = index[shard.rows].split(EVALUATION_BATCH)
-            codes = encode_batches(self.model, (self.data.batch(part, self.device) for part in own))
+            codes = encode_batches(self.model, (self.source.take(part) for part in own))
         return self.processes.gather_codes(codes, shard)
 
     def count_active(self) -> int:
@@ -228,6 +230,7 @@ class TrainingRun:
         self.objective.load_state_dict(state["objective"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
+            match_layout(optimiser)
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.history = [EpochRecord(**record) for record in state["history"]]
@@ -236,13 +239,13 @@ class TrainingRun:
         """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds. Losses are read once, at the end."""
         self.model.train()
         noise = seeded(self.config.seed, self.epoch, "noise", self.device)
-        batches = list(self._batches(rest))
+        batches = self.source.indices(self._batches(rest))
         shard = self.processes.shard(min(self.batch_size, len(rest)))
         totals: dict[str, Tensor] = {}
         began = time.perf_counter()
         with self.processes.sharing(shard):
             for number, index in enumerate(batches, start=1):
-                terms = self.objective.step(self.model, self.data.batch(index, self.device), noise, self.optimisers)
+                terms = self.objective.step(self.model, self.source.batch(self.source.fetch(index)), noise, self.optimisers)
                 totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
                 if after_step is not None:
                     after_step(number, len(batches))
@@ -250,18 +253,17 @@ class TrainingRun:
         means = {name: total / len(batches) for name, total in summed.items()}
         return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
-    def _batches(self, rest: Tensor) -> Iterator[Tensor]:
-        """Full batches in random order, each with as many random ones behind it as the objective asks for; this process' rows of each.
-
-        What does not fill a batch waits for another epoch.
+    def _batches(self, rest: Tensor) -> Tensor:
+        """Indices with shape (steps, batch size): full batches in random order, each with as many random ones behind it as the objective
+        asks for; of each the rows that this process has. What does not fill a batch waits for another epoch.
         """
         size = min(self.batch_size, len(rest))
+        steps = len(rest) // size
         generator = seeded(self.config.seed, self.epoch, "shuffle")
-        order = rest[torch.randperm(len(rest), generator=generator)]
-        own = self.processes.shard(size).rows
-        for batch in order[: len(order) // size * size].split(size):
-            further = torch.randint(len(rest), (self.objective.further_batches * size,), generator=generator)
-            yield torch.cat([batch, rest[further]]).view(-1, size)[:, own].flatten()
+        own = torch.randperm(len(rest), generator=generator)[: steps * size].view(steps, size)
+        further = torch.randint(len(rest), (steps, self.objective.further_batches * size), generator=generator)
+        rows = self.processes.shard(size).rows
+        return rest[torch.cat([own, further], dim=1).view(steps, -1, size)[:, :, rows].flatten(1)]
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -272,7 +274,7 @@ class TrainingRun:
         for index in self.validation.split(EVALUATION_BATCH):
             shard = self.processes.shard(len(index))
             with self.processes.sharing(shard):
-                terms = self.objective.losses(self.model, self.data.batch(index[shard.rows], self.device), noise)
+                terms = self.objective.losses(self.model, self.source.take(index[shard.rows]), noise)
             totals = {name: totals.get(name, 0) + value * (shard.weight * len(index)) for name, value in terms.items()}
         return {name: total / len(self.validation) for name, total in self.processes.total(totals).items()}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["flatten_state", "unflatten_state"]
+__all__ = ["flatten_state", "match_layout", "unflatten_state"]
 
 MARK = "$tensor"
 
@@ -45,3 +46,11 @@ def unflatten_state(tensors: dict[str, Tensor], skeleton: Any) -> Any:
             return tensors[skeleton[MARK]]
         return {key: unflatten_state(tensors, value) for key, value in skeleton["$dict"]}
     return skeleton
+
+
+def match_layout(optimiser: torch.optim.Optimizer) -> None:
+    """Lay the restored moments out in memory as their parameters are: fused updates want them alike."""
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

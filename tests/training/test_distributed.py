@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from several import each, all_fitted
+from several import all_fitted, each
 
 from ardtool.objectives import OBJECTIVES
 from ardtool.training.processes import Processes
