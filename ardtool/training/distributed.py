@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.overrides import TorchFunctionMode
 
 from ..autoencoder import Posterior
@@ -56,18 +58,18 @@ class ProcessGroup(Processes):
     """
 
     def __init__(
-        self, store: dist.Store, rank: int, size: int, device: str = "cpu", *, machine: str = "0", leads_machine: bool | None = None
+        self, store: Store, rank: int, size: int, device: str = "cpu", *, machine: str = "0", leads_machine: bool | None = None
     ) -> None:
         super().__init__(device)
         self.rank, self.size = rank, size
-        self._store = dist.PrefixStore("words", store.clone())
+        self._store = PrefixStore("words", store.clone())
         self._machine = machine
         self._leads_machine = rank == 0 if leads_machine is None else leads_machine
         self._shard = self.shard(size)
         self._claimed: bool | None = None
         self._claiming = threading.Lock()
         backend = BACKENDS[torch.device(device).type]
-        dist.init_process_group(backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size, timeout=PATIENCE)
 
     @classmethod
     def from_environment(cls, device: str) -> ProcessGroup:
@@ -84,7 +86,7 @@ class ProcessGroup(Processes):
         try:
             store, rank, size = _rendezvous()
             # a store outlives a run, and torchrun's the processes that it starts again
-            store = dist.PrefixStore(f"ardtool-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_joins)}", store)
+            store = PrefixStore(f"ardtool-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_joins)}", store)
             return cls(store, rank, size, device, machine=os.environ.get("GROUP_RANK", "0"), leads_machine=local == 0)
         except (dist.DistError, RuntimeError, ValueError) as error:
             raise TrainingError(f"The processes did not find each other: {first_line(error)}.", "Start them with torchrun.") from error
@@ -202,7 +204,7 @@ class ProcessGroup(Processes):
         """Names the process that ended, where it is one and this process is the one that speaks."""
         missing = self._missing() if self.claim() else []
         who = f"Process {missing[0]} of {self.size} (counted from 0)" if len(missing) == 1 else "Another process"
-        ended = f"{who} ended." if missing else f"The {self.size} processes were stopped."
+        ended = f"{who} ended." if missing else f"All {self.size} processes were told to end."
         return ProcessEnded(ended, "Start them again.")
 
     def _missing(self) -> list[int]:
@@ -244,9 +246,9 @@ class WholeBatchNoise(TorchFunctionMode):
 
 
 @cache
-def _rendezvous() -> tuple[dist.Store, int, int]:
+def _rendezvous() -> tuple[Store, int, int]:
     """The store that all processes of this environment share, this one's rank, and how many they are."""
-    return next(dist.rendezvous("env://", timeout=PATIENCE))
+    return next(rendezvous("env://", timeout=PATIENCE))
 
 
 def _device_of(device: str, local: int, count: str) -> str:

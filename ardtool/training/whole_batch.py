@@ -1,4 +1,4 @@
-r"""What is taken over a whole batch, where processes have parts of it: sums, rows, and BatchNorm. All are differentiable, as often as one likes.
+r"""What is taken over a whole batch where each process has a part of it: sums and BatchNorm, both differentiable as often as one likes.
 
 Process r has the loss F_r of its own samples, with the weight s_r in F = Σ_r s_r F_r. What it passes back are derivatives of F divided by
 s_r: plain derivatives of F_r, where no process needs another. With g_r those at y = Σ_r x_r, which all processes see,

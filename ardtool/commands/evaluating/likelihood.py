@@ -35,9 +35,7 @@ def elbo(subject: Subject) -> Measured:
     kl = kl_from_prior(subject)
     z = subject.posterior.sample(subject.generator())
     logits = has_logits(subject)
-    expected = subject.compared(
-        z, lambda found, x: log_likelihood(found, x, kind, None if beta is None else beta / 2, logits=logits), "elbo", raw=logits
-    )
+    expected = subject.compared(z, lambda found, x: log_likelihood(found, x, kind, None if beta is None else beta / 2, logits=logits), "elbo", raw=logits)
     unit = "nats per sample" if subject.model.scaling is None else "nats per sample of standardised data"
     provenance = {"likelihood": kind, "draws": 1}
     variance = {} if kind == "bernoulli" else {"variance": beta / 2}
