@@ -212,10 +212,9 @@ def test_the_kl_is_that_of_torch_and_the_sum_of_its_parts():
 
 
 def test_the_kl_is_a_lower_bound_for_codes_of_any_shape():
-    """Uniform codes of variance 1 on one axis: KL(uniform ‖ N(0, 1)) = ½ log 2π + ½ − log 2√3 > 0, but a Gaussian of their moments is it."""
+    """Uniform codes of variance 1: their KL from N(0, 1) is ½ log 2π + ½ − log 2√3 = 0.18 nats, that of the Gaussian of their moments 0."""
     z = (torch.arange(10_000, dtype=F64)[:, None] + 0.5) / 10_000 * 12**0.5 - 3**0.5
-    found = aggregate_gap(CodeStatistics.of(z), torch.ones(1)).kl
-    assert abs(found) < 1e-6 < 0.5 * math.log(2 * math.pi) + 0.5 - math.log(12**0.5)
+    assert abs(aggregate_gap(CodeStatistics.of(z), torch.ones(1)).kl) < 1e-6
 
 
 def test_codes_of_n_samples_have_the_gap_that_the_module_names():
