@@ -126,7 +126,7 @@ def train(
     if config.image_size != "auto" and not data.is_images:
         raise ConfigError(f"--image-size is for images; '{data.name}' holds vectors.", "Leave --image-size out.")
     run = prepare_run(resolved(config, data), data, chosen)
-    config = run.config
+    config, run.tell = run.config, tell
     identity = _identity(config, data)
     folder = RunFolder(Path(out)) if out is not None else _folder(config, data, identity)
     if force:

@@ -28,11 +28,13 @@ from ..latent.statistics import CodeStatistics
 from ..networks.build import NetworkAutoencoder
 from ..networks.initialise import ADAM_EPS
 from ..objectives.objective import Objective
+from .capture import CudaGraph
 from .config import TrainConfig
-from .precision import computing
+from .precision import computing, execution_of
 from .record import EpochRecord
 from .resident import BatchSource, place_of
-from .state import match_layout
+from .state import match_parameters
+from .step import Stepper
 
 __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
@@ -61,6 +63,7 @@ class TrainingRun:
         config: resolved settings; `epochs` and `beta` are numbers here.
         train, validation: index tensors into `data`.
         epoch: epochs done.
+        tell: is told what the user should know.
     """
 
     config: TrainConfig
@@ -72,6 +75,7 @@ class TrainingRun:
     device: torch.device
     epoch: int = 0
     history: list[EpochRecord] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
@@ -87,6 +91,7 @@ class TrainingRun:
             for optimiser in self.optimisers
             if self.objective.plateau
         ]
+        self.execution = execution_of(self.model, self.config.precision, compiled=self.config.compile == "on")
 
     @property
     def epochs(self) -> int:
@@ -108,9 +113,15 @@ class TrainingRun:
         """The data, put onto the device where they fit."""
         return BatchSource(self.data, self.device, place_of(self.data, self.device))
 
+    @cached_property
+    def stepper(self) -> Stepper:
+        """What makes the gradient steps."""
+        backend = CudaGraph(self.device) if self.device.type == "cuda" else None
+        return Stepper(self.model, self.objective, self.optimisers, self.source, self.config.compile, backend, self.tell)
+
     def computing(self) -> AbstractContextManager[None]:
         """Steps, prior updates and validation in the precision of this run; all else is float32."""
-        return computing(self.model, self.config.precision, self.device)
+        return computing(self.model, self.execution, self.config.precision, self.device)
 
     @property
     def alpha_size(self) -> int:
@@ -202,6 +213,7 @@ class TrainingRun:
 
     def finish(self) -> None:
         """Put what the objective adds to the network into it: the model that is scored and saved."""
+        self.stepper.forget()
         self.model = self.objective.finished(self.model).eval()
 
     def state(self) -> dict[str, Any]:
@@ -222,24 +234,20 @@ class TrainingRun:
         self.objective.load_state_dict(state["objective"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-            match_layout(optimiser)
+            match_parameters(optimiser)
+        self.stepper.forget()
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.history = [EpochRecord(**record) for record in state["history"]]
 
     def _gradient_steps(self, rest: Tensor, after_step: Callable[[int, int], None] | None) -> tuple[dict[str, float], int, float]:
-        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds. Losses are read once, at the end."""
+        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds."""
         self.model.train()
         noise = seeded(self.config.seed, self.epoch, "noise", self.device)
-        batches = self.source.indices(self._batches(rest))
-        totals: dict[str, Tensor] = {}
+        batches = self._batches(rest)
+        self.stepper.prepare(batches[0])
         began = time.perf_counter()
-        for number, index in enumerate(batches, start=1):
-            terms = self.objective.step(self.model, self.source.batch(self.source.fetch(index)), noise, self.optimisers)
-            totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
-            if after_step is not None:
-                after_step(number, len(batches))
-        means = {name: float(total) / len(batches) for name, total in totals.items()}
+        means = self.stepper.run(batches, noise, after_step)
         return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
     def _batches(self, rest: Tensor) -> Tensor:
