@@ -132,6 +132,8 @@ def evaluate(
             data_root=data_root,
         )
     output.result(result, lambda: show_metrics(output, result))
+    for name, reason in result.left_out.items():
+        output.note(f"without {name}: {reason}")
     if result.note:
         output.note(result.note)
     output.wrote([] if result.file is None else [Path(result.file)])

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.catalogue import catalogue
 from ..latent.axes import Granularity
 from .evaluating.record import metrics_path, save
 from .evaluating.subject import Progress, Request, Subject
-from .evaluating.table import METRICS, chosen_metrics
+from .evaluating.table import METRICS, chosen_metrics, measured
 from .evaluating.values import EvaluateResult, Measured, MetricValue
 from .inputs import scaled_for, unscaled_for
 from .opening import ModelLike, choose_device, open_model
@@ -52,19 +53,19 @@ def evaluate(
     how = Request(**request).validated()
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     unscaled = unscaled_for(opened, data, how.data_root)
-    subject = Subject(opened, unscaled, scaled_for(opened, unscaled), how, chosen, progress)
-    found = [METRICS[name].measure(subject) for name, named in wanted.items() if named or not METRICS[name].lacking(subject)]
+    is_named = isinstance(data, str) and data in dict(catalogue())
+    subject = Subject(opened, unscaled, scaled_for(opened, unscaled), how, chosen, progress, is_named=is_named)
+    found, left_out = measured(subject, wanted)
     path = metrics_path(opened.path) if out is None else Path(out)
-    result = _result(subject, found, path)
+    result = _result(subject, found, left_out, path)
     if path is not None:
         save(result, path)
     return result
 
 
-def _result(subject: Subject, found: list[Measured], path: Path | None) -> EvaluateResult:
-    data_sha256 = subject.unscaled.sha256()
+def _result(subject: Subject, found: list[Measured], left_out: dict[str, str], path: Path | None) -> EvaluateResult:
     model = subject.model
-    on_training_data = data_sha256 == (model.metadata.get("data") or {}).get("sha256")
+    on_training_data = subject.data_sha256 == (model.metadata.get("data") or {}).get("sha256")
     notes = [TRAINING_DATA] if on_training_data else []
     return EvaluateResult(
         model=str(model.path or type(model.autoencoder).__name__),
@@ -73,7 +74,8 @@ def _result(subject: Subject, found: list[Measured], path: Path | None) -> Evalu
         curves={name: rows for each in found for name, rows in each.curves.items()},
         active=None if subject.active is None else len(subject.active),
         model_sha256=model.metadata.get("content_sha256"),
-        data_sha256=data_sha256,
+        data_sha256=subject.data_sha256,
+        left_out=left_out,
         note=" ".join(dict.fromkeys([*notes, *(note for each in found for note in each.notes)])) or None,
         file=None if path is None else str(path),
     )

@@ -145,7 +145,7 @@ def _trained(run: TrainingRun, out: str | Path | None, observer: Observer | None
     """Begin, continue or repeat the run."""
     identity = _identity(run.config, run.data)
     run.processes.agree(identity)
-    tell = observer.noted if observer is not None else lambda text: None
+    run.tell = tell = observer.noted if observer is not None else lambda text: None
 
     def find() -> tuple[RunFolder, TrainResult | _State | None]:
         folder = RunFolder(Path(out)) if out is not None else _folder(run.config, run.data, identity)

@@ -3,7 +3,7 @@ r"""Whether codes are used, independent, and where the prior expects them.
     A_l = Var_x(μ_l)                                    active unit: A_l > 0.01, for priors N(0, I)
     A_l / Var(z_l) = 1 − E[σ_l²] / Var(z_l)             relative active unit: > 0.01, free of the scale of the axis, for all priors
     TC = ½ (Σ_l log Σ_ll − log det Σ)                   total correlation of a Gaussian with covariance Σ, in nats, ≥ 0; 0 iff uncorrelated
-    I(l, m) = Σ p(b, c) log (p(b, c) / p(b) p(c))       of two axes in 20 bins each, in nats, ≥ 0
+    I(l, m) = Σ p(b, c) log (p(b, c) / p(b) p(c))       of two axes in 20 bins each, as for MIG, in nats, ≥ 0
 
 Active units say what the encoder writes; the ACTIVE count of `relevance` says what the decoder reads.
 
@@ -17,8 +17,8 @@ from p suffers from. It is KL(q(z) ‖ N(m, S)) + KL(N(m, S) ‖ p) exactly, bec
 sees mean, scale and correlation but no shape, in closed form, with no draws and no kernel width to choose. The KL is infinite where S is
 singular, as of a deterministic encoder with a dead axis; W₂ is finite there.
 
-Estimates from N codes are too large: for independent axes by about L (L − 1) / 4N (TC), L (L + 3) / 4N (KL) and (bins − 1)² / 2N (mutual
-information) nats.
+Estimates from N codes are too large: for independent axes by about L (L − 1) / 4N nats (TC), L (L + 3) / 4N (KL) and 19² / 2N (mutual
+information).
 
 Sources: Burda, Grosse, Salakhutdinov, arXiv 1509.00519 (active units); Locatello et al., arXiv 1811.12359 (TC and mutual information of
 codes); Hoffman, Johnson, "ELBO surgery", 2016 (the decomposition of the KL).
@@ -37,6 +37,7 @@ from ..latent.axes import LatentAxes
 from ..latent.gaussian import kl_to_gaussian
 from ..latent.relevance import COLLAPSED_KL
 from ..latent.statistics import CodeStatistics
+from .mutual_information import equal_width_bins, mutual_information
 
 __all__ = [
     "AggregateGap",
@@ -46,14 +47,13 @@ __all__ = [
     "aggregate_gap",
     "code_correlations",
     "kl_summary",
-    "mutual_information",
+    "pairwise_information",
     "relative_unit_activity",
     "total_correlation",
     "unit_activity",
 ]
 
 ACTIVE_UNIT = 0.01
-BINS = 20
 CONSTANT = 1e-20  # a variance that is this share of the largest is what rounding leaves of a constant
 
 
@@ -172,35 +172,19 @@ def _correlation_matrix(covariance: Tensor) -> Tensor:
     return covariance[moving][:, moving] * scale * scale[:, None]
 
 
-def mutual_information(z: Tensor, bins: int = BINS) -> float:
-    """Mean mutual information of all pairs of axes in nats, ≥ 0, each axis in equal bins from its smallest to its largest code.
+def pairwise_information(z: Tensor) -> float:
+    """Mean mutual information of all pairs of axes in nats, ≥ 0; 0 where there is no pair.
 
-    L (L − 1) / 2 histograms of N codes: give the axes that matter. A single outlier moves all bins of its axis.
+    It takes L² histograms of N codes: give the axes that matter. A single outlier moves all bins of its axis.
 
     Arguments:
-        z: codes with shape (N, L); 0 where L < 2.
-        bins: of one axis.
+        z: codes with shape (N, L), finite.
     """
     axes = z.shape[1]
     if axes < 2:
         return 0.0
-    z = z.double()
-    low, high = z.min(dim=0).values, z.max(dim=0).values
-    width = torch.where(high > low, high - low, 1.0)
-    cell = ((z - low) / width * bins).long().clamp(max=bins - 1)
-    entropy = torch.stack([_entropy(cell[:, axis], 1, bins)[0] for axis in range(axes)])
-    total = 0.0
-    for axis in range(axes - 1):
-        joint = cell[:, axis, None] * bins + cell[:, axis + 1 :]
-        total += float((entropy[axis] + entropy[axis + 1 :] - _entropy(joint, joint.shape[1], bins * bins)).sum())
-    return max(0.0, total / (axes * (axes - 1) / 2))
-
-
-def _entropy(cell: Tensor, columns: int, cells: int) -> Tensor:
-    """Entropies in nats of the columns of a table of cell numbers with shape (N, columns)."""
-    offset = torch.arange(columns, device=cell.device) * cells
-    counts = torch.bincount((cell.view(-1, columns) + offset).flatten(), minlength=columns * cells).view(columns, cells)
-    return torch.special.entr(counts.double() / len(cell)).sum(dim=1)
+    information = mutual_information(z, equal_width_bins(z))
+    return float(information.triu(diagonal=1).sum()) / (axes * (axes - 1) / 2)
 
 
 @dataclass(frozen=True)

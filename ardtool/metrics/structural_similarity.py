@@ -12,6 +12,8 @@ Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibilit
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -34,7 +36,9 @@ def ssim(x: Tensor, y: Tensor, value_range: tuple[float, float]) -> Tensor:
         DataError: the images are no images, or smaller than the window.
     """
     try:
-        from pytorch_msssim import ssim as similarity
+        with warnings.catch_warnings():  # of torch, about the library's own decorators
+            warnings.simplefilter("ignore")
+            from pytorch_msssim import ssim as similarity
     except ImportError as error:
         raise ConfigError("ssim needs pytorch-msssim, which is not installed.", "`pip install 'ardtool[fid]'`.") from error
     assert x.shape == y.shape, "a reconstruction has the shape of its image"

@@ -26,22 +26,32 @@ class Execution:
         encoder: its last layer gives the code.
         decoder: see `networks/build.py`.
         dtype: of the layers under autocast; None for float32 throughout.
+        compiled: run them by torch.compile in training mode, where all batches are of one size.
     """
 
-    def __init__(self, encoder: nn.Sequential, decoder: nn.Sequential, dtype: torch.dtype | None) -> None:
+    def __init__(self, encoder: nn.Sequential, decoder: nn.Sequential, dtype: torch.dtype | None, *, compiled: bool = False) -> None:
+        self._training = encoder
         self._body, self._head, self._decoder = encoder[:-1], encoder[-1], decoder
-        self._dtype = dtype
+        self._dtype, self.compiled = dtype, compiled
+        if compiled:
+            self._compiled_body, self._compiled_decoder = torch.compile(self._body), torch.compile(decoder)
 
     def encode(self, x: Tensor) -> Tensor:
         """The encoder's output in float32."""
+        body = self._compiled_body if self.compiled and self._training.training else self._body
         with self._autocast(x):
-            hidden = self._body(x)
+            hidden = body(x)
         return self._head(hidden.float())
 
     def decode(self, z: Tensor) -> Tensor:
         """The decoder's output in float32."""
+        decoder = self._compiled_decoder if self.compiled and self._training.training else self._decoder
         with self._autocast(z):
-            return self._decoder(z).float()
+            return decoder(z).float()
+
+    def give_up_compiling(self) -> None:
+        """Run the layers as they are from now on."""
+        self.compiled = False
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
         if self._dtype is None:

@@ -157,7 +157,7 @@ class ProcessGroup(Processes):
         assert mean is not None, "every posterior has means"
         return Posterior(mean, log_variance, context)
 
-    def total(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+    def total(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
         sums = torch.tensor([float(value) for value in values.values()], dtype=torch.float64)
         dist.all_reduce(sums)
         return dict(zip(values, sums.tolist(), strict=True))

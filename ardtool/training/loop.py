@@ -28,12 +28,14 @@ from ..latent.statistics import CodeStatistics
 from ..networks.build import NetworkAutoencoder
 from ..networks.initialise import ADAM_EPS
 from ..objectives.objective import Objective
+from .capture import CudaGraph
 from .config import TrainConfig
-from .precision import computing
+from .precision import computing, execution_of
 from .processes import Processes
 from .record import EpochRecord
 from .resident import BatchSource, place_of
-from .state import match_layout
+from .state import match_parameters
+from .step import Stepper
 
 __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
@@ -63,6 +65,7 @@ class TrainingRun:
         train, validation: index tensors into `data`.
         epoch: epochs done.
         processes: those that train together, this one among them.
+        tell: is told what the user should know.
     """
 
     config: TrainConfig
@@ -75,6 +78,7 @@ class TrainingRun:
     epoch: int = 0
     history: list[EpochRecord] = field(default_factory=list)
     processes: Processes = field(default_factory=Processes)
+    tell: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
@@ -92,6 +96,7 @@ class TrainingRun:
         ]
         self.objective.batch = self.processes
         self.processes.synchronise(self.model, self.optimisers, second_derivatives=self.objective.second_derivatives)
+        self.execution = execution_of(self.model, self.config.precision, compiled=self.config.compile == "on")
 
     @property
     def epochs(self) -> int:
@@ -113,9 +118,15 @@ class TrainingRun:
         """The data, put onto the device where they fit."""
         return BatchSource(self.data, self.device, place_of(self.data, self.device))
 
+    @cached_property
+    def stepper(self) -> Stepper:
+        """What makes the gradient steps."""
+        backend = CudaGraph(self.device) if self.device.type == "cuda" and self.processes.size == 1 else None
+        return Stepper(self.model, self.objective, self.optimisers, self.source, self.config.compile, backend, self.tell)
+
     def computing(self) -> AbstractContextManager[None]:
         """Steps, prior updates and validation in the precision of this run; all else is float32."""
-        return computing(self.model, self.config.precision, self.device)
+        return computing(self.model, self.execution, self.config.precision, self.device)
 
     @property
     def alpha_size(self) -> int:
@@ -210,6 +221,7 @@ class TrainingRun:
 
     def finish(self) -> None:
         """Put what the objective adds to the network into it: the model that is scored and saved."""
+        self.stepper.forget()
         self.model = self.objective.finished(self.model).eval()
 
     def state(self) -> dict[str, Any]:
@@ -230,27 +242,23 @@ class TrainingRun:
         self.objective.load_state_dict(state["objective"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-            match_layout(optimiser)
+            match_parameters(optimiser)
+        self.stepper.forget()
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.history = [EpochRecord(**record) for record in state["history"]]
 
     def _gradient_steps(self, rest: Tensor, after_step: Callable[[int, int], None] | None) -> tuple[dict[str, float], int, float]:
-        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds. Losses are read once, at the end."""
+        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds."""
         self.model.train()
         noise = seeded(self.config.seed, self.epoch, "noise", self.device)
-        batches = self.source.indices(self._batches(rest))
+        batches = self._batches(rest)
         shard = self.processes.shard(min(self.batch_size, len(rest)))
-        totals: dict[str, Tensor] = {}
-        began = time.perf_counter()
         with self.processes.sharing(shard):
-            for number, index in enumerate(batches, start=1):
-                terms = self.objective.step(self.model, self.source.batch(self.source.fetch(index)), noise, self.optimisers)
-                totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
-                if after_step is not None:
-                    after_step(number, len(batches))
-        summed = self.processes.total({name: total * shard.weight for name, total in totals.items()})
-        means = {name: total / len(batches) for name, total in summed.items()}
+            self.stepper.prepare(batches[0])
+            began = time.perf_counter()
+            means = self.stepper.run(batches, noise, after_step)
+        means = self.processes.total({name: value * shard.weight for name, value in means.items()})
         return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
     def _batches(self, rest: Tensor) -> Tensor:

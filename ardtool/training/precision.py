@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..networks.build import NetworkAutoencoder
 from ..networks.execution import Execution
 
-__all__ = ["computing", "resolved_precision"]
+__all__ = ["computing", "execution_of", "resolved_precision"]
 
 AMPERE = (8, 0)
 
@@ -38,11 +38,17 @@ def resolved_precision(wanted: str, device: torch.device) -> str:
     return wanted
 
 
+def execution_of(model: NetworkAutoencoder, precision: str, *, compiled: bool) -> Execution | None:
+    """How the network's layers are run in a resolved precision; None: as they are."""
+    if precision != "bf16" and not compiled:
+        return None
+    return Execution(model.encoder, model.decoder, torch.bfloat16 if precision == "bf16" else None, compiled=compiled)
+
+
 @contextmanager
-def computing(model: NetworkAutoencoder, precision: str, device: torch.device) -> Iterator[None]:
+def computing(model: NetworkAutoencoder, execution: Execution | None, precision: str, device: torch.device) -> Iterator[None]:
     """Training, prior updates and validation in a resolved precision, on a device."""
-    if precision == "bf16":
-        model.execution = Execution(model.encoder, model.decoder, torch.bfloat16)
+    model.execution = execution
     try:
         if device.type == "cuda":
             with torch.cuda.device(device), _switches(tf32=precision == "tf32"):

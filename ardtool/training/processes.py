@@ -109,7 +109,7 @@ class Processes:
         """The same for posteriors."""
         return codes
 
-    def total(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+    def total(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
         """The sum over processes of each number, equal to the last bit everywhere."""
         return {name: float(value) for name, value in values.items()}
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["flatten_state", "match_layout", "unflatten_state"]
+__all__ = ["flatten_state", "match_parameters", "unflatten_state"]
 
 MARK = "$tensor"
 
@@ -48,9 +48,12 @@ def unflatten_state(tensors: dict[str, Tensor], skeleton: Any) -> Any:
     return skeleton
 
 
-def match_layout(optimiser: torch.optim.Optimizer) -> None:
-    """Lay the restored moments out in memory as their parameters are: fused updates want them alike."""
+def match_parameters(optimiser: torch.optim.Optimizer) -> None:
+    """Put restored moments where their parameters are, laid out in memory as these: fused and captured updates want them so."""
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+            if not isinstance(value, Tensor):
+                continue
+            values[name] = value.to(parameter.device)
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -10,7 +10,7 @@ import torch
 
 from ardtool.errors import ConfigError
 from ardtool.training.config import config_from
-from ardtool.training.precision import computing, resolved_precision
+from ardtool.training.precision import resolved_precision
 
 from .runs import CPU, METHODS, everything, name_of, pixels, small_run
 
@@ -83,7 +83,7 @@ def test_batch_normalisation_keeps_float32_statistics():
 
 def test_everything_is_put_back():
     run = small_run({"precision": "bf16"})
-    with suppress(KeyError), computing(run.model, "bf16", CPU):
+    with suppress(KeyError), run.computing():
         assert run.model.execution is not None
         raise KeyError
     assert run.model.execution is None

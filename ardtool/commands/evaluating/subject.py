@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from ..relevance import active_axes_of
 __all__ = ["SAMPLES", "Progress", "Request", "Subject"]
 
 SAMPLES = 10_000
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, and how much of how much is done."""
 
@@ -88,6 +89,7 @@ class Subject:
         data: the same as the model takes them, vectors standardised.
         device: where networks compute.
         progress: is told how far long work is.
+        is_named: whether the data are a set of the catalogue, which may have a training part too.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class Subject:
         request: Request,
         device: torch.device,
         progress: Progress | None = None,
+        *,
+        is_named: bool = False,
     ) -> None:
         self.model = model
         self.unscaled = unscaled
@@ -105,6 +109,14 @@ class Subject:
         self.request = request
         self.device = device
         self.progress: Progress = progress or (lambda text, done, total: None)
+        self.is_named = is_named
+        self._kept: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returns, made when a metric first asks for it under this name."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     @property
     def network(self) -> Autoencoder:
@@ -113,6 +125,11 @@ class Subject:
     @property
     def is_images(self) -> bool:
         return len(self.data.shape) == 3
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """Hash of all samples as the user has them."""
+        return self.unscaled.sha256()
 
     @cached_property
     def index(self) -> Tensor:

@@ -69,6 +69,7 @@ class EvaluateResult:
         active: number of active axes; None where a single sample tells none.
         model_sha256: content hash of the model file, or None for a model that ardtool did not write.
         data_sha256: hash of the samples.
+        left_out: metrics of a group that was asked for which model or data cannot have, and what they lack.
         note: what to keep in mind about these numbers, or None.
         file: where they were written, or None; no part of the JSON.
     """
@@ -80,6 +81,7 @@ class EvaluateResult:
     active: int | None = None
     model_sha256: str | None = None
     data_sha256: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     file: str | None = None
 
@@ -94,6 +96,7 @@ class EvaluateResult:
             "active": self.active,
             "metrics": {name: value.to_dict() for name, value in self.metrics.items()},
             **({"curves": finite(self.curves)} if self.curves else {}),
+            **({"left_out": self.left_out} if self.left_out else {}),
             **({} if self.note is None else {"note": self.note}),
         }
 

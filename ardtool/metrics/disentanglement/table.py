@@ -204,4 +204,4 @@ def _labels(values: Tensor) -> tuple[Tensor, bool]:
     if not fractions or len(values) >= SAMPLES_PER_VALUE * len(distinct):
         return labels, False
     inner = torch.quantile(values.double(), torch.arange(1, QUANTILE_BINS, dtype=torch.float64) / QUANTILE_BINS)
-    return torch.bucketize(values.double(), inner, right=True).unique(return_inverse=True)[1], True
+    return torch.bucketize(values.double(), inner).unique(return_inverse=True)[1], True

@@ -89,6 +89,13 @@ def test_only_numbers_with_fractions_and_few_samples_per_value_are_binned(seeded
     assert int(table.factors[:, 1].max()) == 999 and int(table.factors[:, 2].max()) == 39
 
 
+def test_equal_values_at_the_bottom_have_a_bin_of_their_own(seeded):
+    values = torch.rand(1000, generator=seeded()).add(0.1)
+    values[:300] = 0
+    table = FactorTable.of_samples(torch.stack([values, torch.arange(1000) % 2], dim=1), zeros(1000))
+    assert torch.bincount(table.factors[:, 0]).tolist() == [300] + [100] * 7
+
+
 def test_axes_are_chosen_without_encoding_again(seeded):
     codes = EncodedOnce(12, lambda index: torch.stack([index, 2 * index, 3 * index], dim=1))
     table = FactorTable.of_grid((3, 4), codes)
