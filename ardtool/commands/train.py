@@ -264,7 +264,7 @@ def _finish(run: TrainingRun, folder: RunFolder, identity: dict[str, Any]) -> Tr
     codes = run.final_codes()
     metadata = run_metadata(run, identity)
     model = SavedModel(run.model, codes, metadata, folder.model, run.data.scaling)
-    scores = score_model(model, codes, Request(threshold=run.config.threshold, device=run.device))
+    scores = score_model(model, codes, Request(threshold=run.config.threshold, device=run.device, processes=run.processes))
     model = replace(model, metadata=metadata | {"relevance": relevance_record(scores)})
     if run.processes.is_first:
         folder.forget_pictures()

@@ -107,20 +107,17 @@ class ProcessGroup(Processes):
         return work()
 
     def on_first(self, work: Callable[[], T]) -> T:
-        outcome: list[Any] = [None]
-        if self.is_first:
-            try:
-                outcome = [work()]
-            except ArdtoolError as error:
-                outcome = [error]
+        outcome = [_outcome(work) if self.is_first else None]
         dist.broadcast_object_list(outcome)
-        if isinstance(outcome[0], ArdtoolError):
-            raise outcome[0]
-        return outcome[0]
+        return _results(outcome)[0]
+
+    def everywhere(self, work: Callable[[], T]) -> list[T]:
+        outcomes: list[Any] = [None] * self.size
+        dist.all_gather_object(outcomes, _outcome(work))
+        return _results(outcomes)
 
     def agree(self, settings: Mapping[str, Any]) -> None:
-        everybodys: list[Any] = [None] * self.size
-        dist.all_gather_object(everybodys, dict(settings))
+        everybodys = self.everywhere(lambda: dict(settings))
         for rank, others in enumerate(everybodys):
             names = [name for name, value in everybodys[0].items() if others[name] != value]
             if names == ["data_sha256"]:
@@ -185,6 +182,8 @@ class ProcessGroup(Processes):
         """g = Σ_r (n_r / B) g_r, for all parameters of an optimiser at once."""
         parameters = (parameter for group in optimiser.param_groups for parameter in group["params"])
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return
         flat = torch.cat([gradient.flatten() for gradient in gradients]).mul_(self._shard.weight)
         dist.all_reduce(flat)
         for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
@@ -226,7 +225,7 @@ class ProcessGroup(Processes):
 
 class WholeBatchNoise(TorchFunctionMode):
     """Inside, `torch.randn` and `torch.rand` with a generator, asked for as many rows as this process has of a batch, draw them for the
-    whole batch and give this process' own. Samples are in the first dimension, or in the second of three or more."""
+    whole batch and give this process' own. Samples are in the first dimension; in the second of three, where several draws are made."""
 
     def __init__(self, shard: Shard) -> None:
         super().__init__()
@@ -238,11 +237,26 @@ class WholeBatchNoise(TorchFunctionMode):
             return func(*args, **kwargs)
         shape = list(args if isinstance(args[0], int) else args[0])
         own = self._rows.stop - self._rows.start
-        dimension = next((d for d in ((0, 1) if len(shape) > 2 else (0,)) if shape[d] == own), None)
-        if dimension is None:
+        dimension = 1 if len(shape) == 3 else 0
+        if shape[dimension] != own:
             return func(*args, **kwargs)
         shape[dimension] = self._samples
         return func(*shape, **kwargs).narrow(dimension, self._rows.start, own).contiguous()
+
+
+def _outcome(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except ArdtoolError as error:
+        return error
+
+
+def _results(outcomes: list[Any]) -> list[Any]:
+    """The outcomes themselves, or the first of them that is an error, raised."""
+    for outcome in outcomes:
+        if isinstance(outcome, ArdtoolError):
+            raise outcome
+    return outcomes
 
 
 @cache

@@ -196,8 +196,11 @@ class TrainingRun:
         """The number of active axes as things stand, from up to 100 validation samples."""
         model = self.objective.finished(self.model)
         codes = codes_of(self.encode(self.validation[:REFERENCE_ROWS]), self.objective, self.config.seed)
-        norms = column_norms(model, codes.reference.rows(slice(0, TRACE_SAMPLES)), device=self.device)
-        return int(active_count(norms.weight * codes.axis_variance, self.config.threshold))
+        reference = codes.reference.rows(slice(0, TRACE_SAMPLES))
+        shard = self.processes.shard(len(reference))
+        own = column_norms(model, reference.rows(shard.rows), device=self.device)
+        weight = self.processes.gather_rows(own.contributions, shard).mean(dim=0)
+        return int(active_count(weight * codes.axis_variance, self.config.threshold))
 
     def trace_epochs(self) -> set[int]:
         """Epochs after which the active axes are counted: the start, the middle and the end of the last tenth of training."""

@@ -89,6 +89,10 @@ class Processes:
         """Do `work` in the first process alone; all get its result, or its `ArdtoolError`."""
         return work()
 
+    def everywhere(self, work: Callable[[], T]) -> list[T]:
+        """Do `work`, on other samples in each process; all get the results of all, by rank, or the first `ArdtoolError`."""
+        return [work()]
+
     def agree(self, settings: Mapping[str, Any]) -> None:
         """Raise `ConfigError` or `DataError` where the processes were not started with the same settings and data."""
 
