@@ -17,8 +17,8 @@ SHARED = "--device --seed --json --quiet --force --plugin --help"
 FOREIGN = f"--granularity --trust {SHARED}"
 CODES = "--data --latents --assume-prior --data-root"
 OPTIONS = {
-    "train": "--data --image-size --val-fraction --data-root --no-cache --skip-bad --latent --method --list-methods --arch --beta "
-    "--target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --config --set --out "
+    "train": "--data --image-size --val-fraction --samples --data-root --no-cache --skip-bad --latent --method --list-methods --arch "
+    "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --config --set --out "
     f"--resume {SHARED}",
     "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot {CODES} {FOREIGN}",
     "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",
