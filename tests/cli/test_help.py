@@ -63,7 +63,7 @@ def test_version():
     assert CliRunner().invoke(app, ["--version"]).stdout == f"ardtool {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["train", "--latent", "abc"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["train", "--latent", "abc"], ["data"]])
 def test_nothing_heavy_is_imported_before_a_command_runs(arguments):
     code = (
         "import sys\nfrom ardtool.cli.main import run\n"
