@@ -60,6 +60,8 @@ def train(
     epochs: Annotated[int | None, setting("epochs", panel=TRAINING)] = None,
     batch_size: Annotated[int | None, setting("batch_size", panel=TRAINING)] = None,
     lr: Annotated[float | None, setting("lr", panel=TRAINING)] = None,
+    precision: Annotated[str | None, setting("precision", panel=TRAINING)] = None,
+    compile: Annotated[str | None, setting("compile", panel=TRAINING)] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="RUN.yaml", help="Read settings from this file; options and --set go first.", rich_help_panel=RUN)
     ] = None,
@@ -116,6 +118,8 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
+        "precision": precision,
+        "compile": compile,
         "seed": seed,
     }
     from .rendering import Output

@@ -125,8 +125,8 @@ def train(
     )
     if config.image_size != "auto" and not data.is_images:
         raise ConfigError(f"--image-size is for images; '{data.name}' holds vectors.", "Leave --image-size out.")
-    config = resolved(config, data)
-    run = prepare_run(config, data, chosen)
+    run = prepare_run(resolved(config, data), data, chosen)
+    config, run.tell = run.config, tell
     identity = _identity(config, data)
     folder = RunFolder(Path(out)) if out is not None else _folder(config, data, identity)
     if force:
@@ -146,8 +146,9 @@ def train(
 
 
 def _identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
-    """What makes a run this run: all settings, and the content of the data instead of their path."""
-    return config.to_dict() | {"data": data.name, "data_sha256": data.sha256()}
+    """What makes a run this run: all settings but how its steps are run, and the content of the data instead of their path."""
+    settings = {name: value for name, value in config.to_dict().items() if name != "compile"}
+    return settings | {"data": data.name, "data_sha256": data.sha256()}
 
 
 def _folder(config: TrainConfig, data: DataSet, identity: dict[str, Any]) -> RunFolder:

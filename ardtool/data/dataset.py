@@ -119,12 +119,19 @@ class DataSet:
 
     def batch(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """Samples as float32 in `value_range` on a device, with shape (B, *shape)."""
+        return self.as_floats(self.take(index, device))
+
+    def take(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
+        """Samples as bytes, where they are kept so, else as float32, on a device."""
         if isinstance(self.values, DrawnImages):
-            return self.values.take(index, device).float().div_(255)
+            return self.values.take(index, device)
         values = self.values[index].contiguous()  # files that are mapped into memory have the channels last
+        return (values if values.dtype == torch.uint8 else values.float()).to(device)  # in this order: some devices have no float64
+
+    def as_floats(self, values: Tensor) -> Tensor:
+        """Samples from `take` as float32 in `value_range`."""
         if values.dtype != torch.uint8:
-            return values.float().to(device)  # in this order: some devices have no float64
-        values = values.to(device)
+            return values
         if self.value_range == (-1.0, 1.0):
             return values.float().mul_(2 / 255).sub_(1)
         return values.float().div_(255)

@@ -29,6 +29,7 @@ Nothing is read or downloaded; no image of the original is part of this file.
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ from .factors import DrawnImages, FactorGrid
 from .named import NamedSet
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from .dataset import DataSet
@@ -115,12 +117,19 @@ def open_dsprites_render(data_root: Path, split: str) -> DataSet:
 
 def _sprite_coordinates(right: Tensor, down: Tensor, orientation: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """(u, v) with shape (B, rows, columns) of pixels that lie `right` (B, columns) and `down` (B, rows) of the centre, in pixels."""
-    angles = [2 * math.pi * (k % TURNS) / TURNS for k in range(TURNS + 1)]
-    cosines = right.new_tensor([math.cos(angle) for angle in angles])[orientation]
-    sines = right.new_tensor([math.sin(angle) for angle in angles])[orientation]
-    cosine, sine = (each[:, None, None] for each in (cosines / scale, sines / scale))
+    cosine, sine = (each[orientation][:, None, None] / scale[:, None, None] for each in _turns(right.device))
     right, down = right[:, None, :], down[:, :, None]
     return right * cosine + down * sine, down * cosine - right * sine
+
+
+@cache
+def _turns(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of all orientations."""
+    import torch
+
+    angles = [2 * math.pi * (k % TURNS) / TURNS for k in range(TURNS + 1)]
+    cosines, sines = ([function(angle) for angle in angles] for function in (math.cos, math.sin))
+    return torch.tensor(cosines, dtype=torch.float64, device=device), torch.tensor(sines, dtype=torch.float64, device=device)
 
 
 def _square(u: Tensor, v: Tensor) -> Tensor:

@@ -50,11 +50,15 @@ class FactorGrid:
         Raises:
             DataError: an index is outside the grid.
         """
-        import torch
-
         index = index.long()
         if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(self)):
             raise DataError(f"The data have {len(self):,} images; found the index {int(index.max())}.", "Indices start at 0.")
+        return self.digits_of(index)
+
+    def digits_of(self, index: Tensor) -> Tensor:
+        """Factor values as by `factors_of`, of indices that are known to be in the grid: to check them would wait for a GPU."""
+        import torch
+
         columns = []
         for size in reversed(self.sizes):
             columns.append(index % size)
@@ -122,6 +126,10 @@ class DrawnImages:
 
         chosen = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else self._whole(index)
         return self.draw(self.grid.factors_of(chosen).to(device))
+
+    def drawn(self, index: Tensor) -> Tensor:
+        """The images of indices that are known to be in the grid, drawn where these are, without waiting for the device."""
+        return self.draw(self.grid.digits_of(index))
 
     def _whole(self, index: Tensor) -> Tensor:
         """An index as a tensor takes it, counted from 0."""

@@ -12,7 +12,7 @@ Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 10-16.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -63,17 +63,17 @@ def kl_to_student_t(
         noise = torch.randn((draws, *mean.shape), generator=generator, device=mean.device, dtype=mean.dtype)
         weights = torch.full((draws,), 1 / draws, device=mean.device, dtype=mean.dtype)
     else:
-        nodes, weights = (values.to(mean) for values in _gauss_hermite())
+        nodes, weights = _gauss_hermite(mean.dtype, mean.device)
         noise = nodes.view(-1, *[1] * mean.ndim)
     log_t = student_t_log_density(mean + deviation * noise, degrees_of_freedom, scale)
     expected = (weights.view(-1, *[1] * mean.ndim) * log_t).sum(dim=0)
     return -0.5 * (1 + math.log(2 * math.pi) + log_variance) - expected
 
 
-@lru_cache(maxsize=1)
-def _gauss_hermite() -> tuple[Tensor, Tensor]:
-    """Nodes and weights such that Σ w f(x) ≈ E f(ε) with ε ~ N(0, 1), in float64."""
+@cache
+def _gauss_hermite(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights such that Σ w f(x) ≈ E f(ε) with ε ~ N(0, 1)."""
     import numpy as np
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
-    return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
+    return torch.tensor(nodes, dtype=dtype, device=device), torch.tensor(weights / weights.sum(), dtype=dtype, device=device)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["BINS", "factor_entropies", "mutual_information"]
+__all__ = ["BINS", "equal_width_bins", "factor_entropies", "mutual_information"]
 
 BINS = 20
 
@@ -43,8 +43,17 @@ def factor_entropies(factors: Tensor) -> Tensor:
     return torch.tensor(entropies, dtype=torch.float64, device=factors.device)
 
 
+def equal_width_bins(codes: Tensor) -> Tensor:
+    """The bin of each code on its axis with shape (N, L), from 0 to 19; a bin holds its lower edge, the last one both.
+
+    Arguments:
+        codes: with shape (N, L), finite, N ≥ 1, L ≥ 1.
+    """
+    return torch.stack([_equal_width(axis) for axis in codes.double().T.contiguous()], dim=1)
+
+
 def _equal_width(axis: Tensor) -> Tensor:
-    """The bin of each code of one axis, (N,) from 0 to 19; a bin holds its lower edge, the last one both."""
+    """The bins of one axis."""
     low, high = axis.aminmax()
     edges = low + (high - low) / BINS * torch.arange(1, BINS, dtype=axis.dtype, device=axis.device)
     return torch.bucketize(axis, edges, right=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..autoencoder import Posterior
 from ..errors import ConfigError
 from .architectures import NETWORKS
+from .execution import Execution
 from .initialise import KERAS_EPS, KERAS_MOMENTUM
 from .specs import KERNEL, ConvolutionalSpec, DenseSpec
 
@@ -31,6 +32,9 @@ class NetworkAutoencoder(nn.Module):
         encoder: maps (N, *input_shape) to (N, 2L), means then log variances, or to (N, L) where deterministic; inputs are 2x − 1 where
             the record says `centred`.
         decoder: maps (N, L) to (N, *input_shape) before the output activation.
+
+    Attributes:
+        execution: how the layers are run while the network is trained; None: as they are.
     """
 
     def __init__(self, record: dict[str, Any], encoder: nn.Sequential, decoder: nn.Sequential) -> None:
@@ -40,12 +44,14 @@ class NetworkAutoencoder(nn.Module):
         self.decoder = decoder
         self.input_shape = tuple(record["input_shape"])
         self.latent_shape = (int(record["latent_dim"]),)
+        self.execution: Execution | None = None
         self._activation = ACTIVATIONS[record["output"]]
         self._centred = record.get("centred", record["value_range"] == [0.0, 1.0])  # files from before the rivals' networks do not say
 
     def encode(self, x: Tensor) -> Posterior:
         """The posterior of samples x with shape (N, *input_shape) in the data's range; log variances are clamped to [-15, 10]."""
-        hidden = self.encoder(2 * x - 1 if self._centred else x)
+        x = 2 * x - 1 if self._centred else x
+        hidden = self.encoder(x) if self.execution is None else self.execution.encode(x)
         if not self.record["stochastic"]:
             return Posterior(hidden)
         mean, log_variance = hidden.chunk(2, dim=1)
@@ -57,7 +63,7 @@ class NetworkAutoencoder(nn.Module):
 
     def decode_raw(self, z: Tensor) -> Tensor:
         """Decoder outputs before the output activation: the logits of a Bernoulli likelihood."""
-        return self.decoder(z)
+        return self.decoder(z) if self.execution is None else self.execution.decode(z)
 
     def activate(self, raw: Tensor) -> Tensor:
         """The output activation."""

@@ -121,27 +121,18 @@ class MaskAae(Objective):
     ) -> dict[str, Tensor]:
         autoencoder, critic, encoder, mask = optimisers
         own, *critic_batches, encoder_batch, mask_batch = x.chunk(1 + self.further_batches)
-        scale = self._cut(autoencoder, mask)
+        cut = torch.where(self.steps > 5 * self.interval, CUT, 1.0).float()
+        scale, share = (cut, None) if self.options.cut == "loss" else (1.0, cut)
         loss, terms = self._autoencoder_loss(model, own, model.encode(own).mean)
-        _update(autoencoder, scale * loss)
+        _update(autoencoder, scale * loss, share)
         *_, (difference, penalty) = [self._critic_step(model, batch, generator, critic) for batch in critic_batches]
         _update(encoder, -self.critic(self.alpha * model.encode(encoder_batch).mean).mean())
-        _update(mask, scale * self._mask_loss(model, mask_batch, generator))
+        _update(mask, scale * self._mask_loss(model, mask_batch, generator), share)
         with torch.no_grad():
             self.m.clamp_(min=0)
         self.steps += 1
         found = {"loss": loss, **terms, "critic": difference, "gradient": penalty, "mask": self._undecided()}
         return {name: value.detach() for name, value in found.items()}
-
-    def _cut(self, autoencoder: torch.optim.Optimizer, mask: torch.optim.Optimizer) -> Tensor:
-        """The factor of both losses; sets both rates where these are what is cut."""
-        factor = torch.where(self.steps > 5 * self.interval, CUT, 1.0)
-        if self.options.cut == "loss":
-            return factor.float()
-        for optimiser in (autoencoder, mask):
-            for group in optimiser.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * float(factor)
-        return torch.ones_like(factor, dtype=torch.float32)
 
     def _autoencoder_loss(self, model: NetworkAutoencoder, x: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         reconstruction, mse = self._reconstruction(model, x, self.alpha * z)
@@ -194,11 +185,18 @@ class MaskAae(Objective):
         return {"c": float(self.polarisation), "mask_mean": float(alpha.mean()), "mask_open": float((alpha >= OPEN).sum())}
 
 
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of the optimiser's own parameters."""
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor, share: Tensor | None = None) -> None:
+    """One step of the optimiser's own parameters, or a share of it: RMSProp's steps are proportional to the rate, which is a number on the
+    host, where a share that depends on the count of steps may stay on the device."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     optimiser.zero_grad(set_to_none=True)
-    loss.backward(inputs=[parameter for group in optimiser.param_groups for parameter in group["params"]])
+    loss.backward(inputs=parameters)
+    before = [] if share is None else [parameter.detach().clone() for parameter in parameters]
     optimiser.step()
+    if share is not None:
+        with torch.no_grad():
+            for parameter, old in zip(parameters, before, strict=True):
+                parameter.copy_(old.lerp(parameter, share))
 
 
 def _shares(z: Tensor, generator: torch.Generator) -> Tensor:

@@ -64,6 +64,7 @@ class Rae(Objective):
         beta: weight of the mean squared code.
         decoder_weight: λ.
         variant, penalty: see the module.
+        seed: of the vectors that power iterations start from.
     """
 
     summary_line = "deterministic autoencoder with a regularised decoder"
@@ -74,9 +75,11 @@ class Rae(Objective):
     stochastic = False
     sampler = "gmm"
 
-    def __init__(self, *, beta: float, decoder_weight: float = 0.0, variant: Variant = "plain", penalty: str = "squared-output") -> None:
+    def __init__(
+        self, *, beta: float, decoder_weight: float = 0.0, variant: Variant = "plain", penalty: str = "squared-output", seed: int = 0
+    ) -> None:
         super().__init__()
-        self.beta, self.decoder_weight, self.variant, self.form = beta, decoder_weight, variant, penalty
+        self.beta, self.decoder_weight, self.variant, self.form, self.seed = beta, decoder_weight, variant, penalty, seed
 
     @classmethod
     def made_for(cls, setup: Setup) -> Rae:
@@ -85,11 +88,13 @@ class Rae(Objective):
         beta, weight = {"l2": (common, l2), "gp": (common, gp), "sn": (sn, 0.0), "plain": (plain, 0.0)}[options.variant]
         beta = beta if options.beta is None else options.beta
         weight = weight if options.decoder_weight is None else options.decoder_weight
-        return cls(beta=beta, decoder_weight=weight, variant=options.variant, penalty=options.penalty)
+        return cls(beta=beta, decoder_weight=weight, variant=options.variant, penalty=options.penalty, seed=setup.settings["seed"])
 
     def prepare(self, model: NetworkAutoencoder) -> None:
-        for layer in weighted_layers(model) if self.variant == "sn" else ():
-            parametrizations.spectral_norm(layer, n_power_iterations=1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            for layer in weighted_layers(model) if self.variant == "sn" else ():
+                parametrizations.spectral_norm(layer, n_power_iterations=1)
 
     def finished(self, model: NetworkAutoencoder) -> NetworkAutoencoder:
         """The network with its normalised weights as plain ones."""
@@ -104,6 +109,10 @@ class Rae(Objective):
             plain.load_state_dict(state | weights)
         return plain.train(model.training)
 
+    def _normalised(self, model: NetworkAutoencoder) -> list[Tensor]:
+        """The decoder's weights over their largest singular values, taken before the decoder is run: in float32, whatever it runs in."""
+        return [layer.weight for layer in weighted_layers(model)] if self.variant == "sn" else []
+
     def optimisers(self, model: NetworkAutoencoder, lr: float, **options: Any) -> list[torch.optim.Optimizer]:
         """One Adam. Its eps is that of a summed squared error divided by D, so that it steps as it would on D times this loss."""
         eps = options.pop("eps", ADAM_EPS) / math.prod(model.input_shape)
@@ -115,7 +124,9 @@ class Rae(Objective):
         if self.variant == "gp" and self.decoder_weight:
             z, decoded, penalty = decoded_with_penalty(model, z, self.form, generator)
         else:
-            decoded = model.decode(z)
+            with parametrize.cached():
+                self._normalised(model)
+                decoded = model.decode(z)
         mse = (decoded - x).square().mean()
         embedding = z.square().mean()
         if self.variant == "l2":

@@ -20,6 +20,8 @@ __all__ = ["TrainConfig", "config_from", "convert"]
 
 Likelihood = Literal["auto", "gaussian", "bernoulli"]
 Prior = Literal["gaussian", "student-t"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+Compile = Literal["auto", "on", "off"]
 
 
 def _setting(default: Any, help_text: str) -> Any:
@@ -43,6 +45,10 @@ class TrainConfig:
         None, "Learning rate: 5e-4 for networks from papers, else 2e-3; ae, dip-vae-ii and mask-aae have their own."
     )
     lr_patience: int = _setting(10, "Epochs without improvement of the validation loss before the rate is halved; 0: never.")
+    precision: Precision = _setting("auto", "Arithmetic of the training steps; auto: bf16 on GPUs that have it, else fp32.")
+    compile: Compile = _setting(
+        "auto", "Steps as CUDA graphs (auto: on GPUs), with compiled layers (on), or one operation at a time (off)."
+    )
     alpha_samples: int = _setting(10_000, "Samples held out each epoch to learn the prior (X_α); at most a fifth of the training data.")
     alpha_every: int = _setting(1, "Epochs between updates of the prior.")
     prior: Prior = _setting("gaussian", "Prior over codes: the Gaussian limit (Eq. 17) or the exact Student-t (Eq. 11).")
@@ -140,7 +146,10 @@ def convert(name: str, value: Any, hint: Any, where: str) -> Any:
             if value is None or value == "":
                 return None
         elif typing.get_origin(option) is Literal:
-            if value in typing.get_args(option):
+            words = typing.get_args(option)
+            if isinstance(value, bool) and "on" in words:  # what YAML makes of a bare on or off
+                return "on" if value else "off"
+            if value in words:
                 return value
         elif option is bool:
             if isinstance(value, bool):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +28,13 @@ from ..latent.statistics import CodeStatistics
 from ..networks.build import NetworkAutoencoder
 from ..networks.initialise import ADAM_EPS
 from ..objectives.objective import Objective
+from .capture import CudaGraph
 from .config import TrainConfig
+from .precision import computing, execution_of
+from .record import EpochRecord
+from .resident import BatchSource, place_of
+from .state import match_parameters
+from .step import Stepper
 
 __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
@@ -48,25 +56,6 @@ def hold_out_size(alpha_samples: int, training_samples: int) -> int:
 
 
 @dataclass
-class EpochRecord:
-    """What one epoch did: mean terms of the training and validation loss, and where the time went (seconds)."""
-
-    epoch: int
-    training: dict[str, float]
-    validation: dict[str, float]
-    state: dict[str, float]
-    lr: float
-    samples: int
-    step_seconds: float
-    prior_seconds: float
-    validation_seconds: float
-    active: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-
-@dataclass
 class TrainingRun:
     """A network, its objective and its data, on the way through the epochs.
 
@@ -74,6 +63,7 @@ class TrainingRun:
         config: resolved settings; `epochs` and `beta` are numbers here.
         train, validation: index tensors into `data`.
         epoch: epochs done.
+        tell: is told what the user should know.
     """
 
     config: TrainConfig
@@ -85,9 +75,12 @@ class TrainingRun:
     device: torch.device
     epoch: int = 0
     history: list[EpochRecord] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
+        if self.device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
         self.objective.to(self.device)
         self.objective.prepare(self.model)
         self.optimisers = self.objective.optimisers(self.model, self.lr, fused=True, eps=ADAM_EPS)
@@ -98,6 +91,7 @@ class TrainingRun:
             for optimiser in self.optimisers
             if self.objective.plateau
         ]
+        self.execution = execution_of(self.model, self.config.precision, compiled=self.config.compile == "on")
 
     @property
     def epochs(self) -> int:
@@ -114,6 +108,21 @@ class TrainingRun:
         assert self.config.batch_size is not None, "the configuration is resolved before training"
         return self.config.batch_size
 
+    @cached_property
+    def source(self) -> BatchSource:
+        """The data, put onto the device where they fit."""
+        return BatchSource(self.data, self.device, place_of(self.data, self.device))
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        """What makes the gradient steps."""
+        backend = CudaGraph(self.device) if self.device.type == "cuda" else None
+        return Stepper(self.model, self.objective, self.optimisers, self.source, self.config.compile, backend, self.tell)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Steps, prior updates and validation in the precision of this run; all else is float32."""
+        return computing(self.model, self.execution, self.config.precision, self.device)
+
     @property
     def alpha_size(self) -> int:
         """|X_α|; 0 for objectives that hold nothing out."""
@@ -129,16 +138,18 @@ class TrainingRun:
         Raises:
             TrainingError: the loss is no longer finite; the last checkpoint is still good.
         """
+        ended = time.perf_counter()
         while self.epoch < self.epochs:
             held_out, rest = self.split_epoch(self.epoch)
-            began = time.perf_counter()
-            if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
-                self.learn_prior(held_out, self.epoch)
-            prior_seconds = time.perf_counter() - began
-            training, samples, step_seconds = self._gradient_steps(rest, after_step)
-            began = time.perf_counter()
-            validation = self._validate()
-            validation_seconds = time.perf_counter() - began
+            with self.computing():
+                began = time.perf_counter()
+                if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
+                    self.learn_prior(held_out, self.epoch)
+                prior_seconds = time.perf_counter() - began
+                training, samples, step_seconds = self._gradient_steps(rest, after_step)
+                began = time.perf_counter()
+                validation = self._validate()
+                validation_seconds = time.perf_counter() - began
             self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
             lr = self.optimisers[0].param_groups[0]["lr"]
             self.epoch += 1
@@ -149,6 +160,8 @@ class TrainingRun:
             record = EpochRecord(
                 self.epoch, training, validation, self.objective.summary(), lr, samples, step_seconds, prior_seconds, validation_seconds
             )
+            began, ended = ended, time.perf_counter()
+            record.other_seconds = ended - began - step_seconds - prior_seconds - validation_seconds
             if self.epoch in self.trace_epochs():
                 record.active = self.count_active()
             self.history.append(record)
@@ -169,7 +182,7 @@ class TrainingRun:
     def encode(self, index: Tensor) -> Posterior:
         """Posteriors of some samples in inference mode, on the CPU."""
         with inference_mode(self.model):
-            return encode_batches(self.model, (self.data.batch(part, self.device) for part in index.split(EVALUATION_BATCH)))
+            return encode_batches(self.model, (self.source.take(part) for part in index.split(EVALUATION_BATCH)))
 
     def count_active(self) -> int:
         """The number of active axes as things stand, from up to 100 validation samples."""
@@ -200,6 +213,7 @@ class TrainingRun:
 
     def finish(self) -> None:
         """Put what the objective adds to the network into it: the model that is scored and saved."""
+        self.stepper.forget()
         self.model = self.objective.finished(self.model).eval()
 
     def state(self) -> dict[str, Any]:
@@ -220,36 +234,32 @@ class TrainingRun:
         self.objective.load_state_dict(state["objective"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
+            match_parameters(optimiser)
+        self.stepper.forget()
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.history = [EpochRecord(**record) for record in state["history"]]
 
     def _gradient_steps(self, rest: Tensor, after_step: Callable[[int, int], None] | None) -> tuple[dict[str, float], int, float]:
-        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds. Losses are read once, at the end."""
+        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds."""
         self.model.train()
         noise = seeded(self.config.seed, self.epoch, "noise", self.device)
-        batches = list(self._batches(rest))
-        totals: dict[str, Tensor] = {}
+        batches = self._batches(rest)
+        self.stepper.prepare(batches[0])
         began = time.perf_counter()
-        for number, index in enumerate(batches, start=1):
-            terms = self.objective.step(self.model, self.data.batch(index, self.device), noise, self.optimisers)
-            totals = {name: totals[name] + value if totals else value for name, value in terms.items()}
-            if after_step is not None:
-                after_step(number, len(batches))
-        means = {name: float(total) / len(batches) for name, total in totals.items()}
+        means = self.stepper.run(batches, noise, after_step)
         return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
-    def _batches(self, rest: Tensor) -> Iterator[Tensor]:
-        """Full batches in random order, each with as many random ones behind it as the objective asks for.
-
-        What does not fill a batch waits for another epoch.
+    def _batches(self, rest: Tensor) -> Tensor:
+        """Indices with shape (steps, batch size): full batches in random order, each with as many random ones behind it as the objective
+        asks for. What does not fill a batch waits for another epoch.
         """
         size = min(self.batch_size, len(rest))
+        steps = len(rest) // size
         generator = seeded(self.config.seed, self.epoch, "shuffle")
-        order = rest[torch.randperm(len(rest), generator=generator)]
-        for batch in order[: len(order) // size * size].split(size):
-            further = torch.randint(len(rest), (self.objective.further_batches * size,), generator=generator)
-            yield torch.cat([batch, rest[further]])
+        own = torch.randperm(len(rest), generator=generator)[: steps * size].view(steps, size)
+        further = torch.randint(len(rest), (steps, self.objective.further_batches * size), generator=generator)
+        return rest[torch.cat([own, further], dim=1)]
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -258,7 +268,7 @@ class TrainingRun:
         totals: dict[str, Tensor] = {}
         self.model.eval()
         for index in self.validation.split(EVALUATION_BATCH):
-            terms = self.objective.losses(self.model, self.data.batch(index, self.device), noise)
+            terms = self.objective.losses(self.model, self.source.take(index), noise)
             totals = {name: totals.get(name, 0) + value * len(index) for name, value in terms.items()}
         return {name: float(total) / len(self.validation) for name, total in totals.items()}
 

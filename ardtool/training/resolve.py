@@ -25,6 +25,7 @@ from ..objectives.objective import Setup
 from .config import TrainConfig
 from .loop import TrainingRun, hold_out_size
 from .options import METHOD_SETTINGS, options_of, resolved_options
+from .precision import resolved_precision
 
 __all__ = ["prepare_run", "resolved"]
 
@@ -106,14 +107,15 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> Tra
     """A run at epoch 0: data split and standardised, network and objective initialised from the seed.
 
     Arguments:
-        config: resolved settings.
+        config: resolved settings; the run's own say which precision `auto` became.
         data: as opened; vectors are standardised here by the training part's moments.
 
     Raises:
-        ConfigError: the network does not take these data.
+        ConfigError: the network does not take these data, or the device has no such precision.
         DataError: too few samples, or fewer than `samples`.
         TrainingError: more latent axes than training samples.
     """
+    config = replace(config, precision=resolved_precision(config.precision, device))
     train, validation = split_indices(data, config.val_fraction, config.seed, config.samples)
     if len(train) < 5:
         raise DataError(

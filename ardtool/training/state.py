@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["flatten_state", "unflatten_state"]
+__all__ = ["flatten_state", "match_parameters", "unflatten_state"]
 
 MARK = "$tensor"
 
@@ -45,3 +46,14 @@ def unflatten_state(tensors: dict[str, Tensor], skeleton: Any) -> Any:
             return tensors[skeleton[MARK]]
         return {key: unflatten_state(tensors, value) for key, value in skeleton["$dict"]}
     return skeleton
+
+
+def match_parameters(optimiser: torch.optim.Optimizer) -> None:
+    """Put restored moments where their parameters are, laid out in memory as these: fused and captured updates want them so."""
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if not isinstance(value, Tensor):
+                continue
+            values[name] = value.to(parameter.device)
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -18,13 +18,14 @@ FOREIGN = f"--granularity --trust {SHARED}"
 CODES = "--data --latents --assume-prior --data-root"
 OPTIONS = {
     "train": "--data --image-size --val-fraction --samples --data-root --no-cache --skip-bad --latent --method --list-methods --arch "
-    "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --config --set --out "
-    f"--resume {SHARED}",
+    "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --compile "
+    f"--config --set --out --resume {SHARED}",
     "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot {CODES} {FOREIGN}",
     "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",
     "sample": f"--out -n --sampler --all-axes {CODES} {FOREIGN}",
     "traverse": f"--out --axes --range --steps --gif --reference {CODES} {FOREIGN}",
-    "evaluate": f"--data --metrics --out --data-root {FOREIGN}",
+    "evaluate": "--data --metrics --list-metrics --samples --out --iwae-draws --features --inception-weights --generated --sampler "
+    f"--all-axes --no-cache --factors --eval-seeds --data-root {FOREIGN}",
     "encode": f"--data --out --axes --split --data-root {FOREIGN}",
     "decode": f"--out --trust {SHARED}",
     "compare": "--sort --losses --markdown --latex --json --quiet --help",
