@@ -25,6 +25,7 @@ def train(
     data: Annotated[str | None, setting("data", panel=DATA)] = None,
     image_size: Annotated[str | None, setting("image_size", panel=DATA)] = None,
     val_fraction: Annotated[float | None, setting("val_fraction", panel=DATA)] = None,
+    samples: Annotated[int | None, setting("samples", panel=DATA)] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of named data sets. \\[default: $ARDTOOL_DATA, else ./data]", rich_help_panel=DATA),
@@ -103,6 +104,7 @@ def train(
         "data": data,
         "image_size": image_size,
         "val_fraction": val_fraction,
+        "samples": samples,
         "latent": latent,
         "method": method,
         "arch": arch,
