@@ -31,7 +31,7 @@ def test_flops_of_a_linear_network(precision):
 
 
 def test_flops_of_a_method_that_takes_further_batches_count_them_all():
-    """MaskAAE's step is that of an autoencoder, then seven more passes through the encoder and one through the decoder, two with gradients."""
+    """MaskAAE's step is that of an autoencoder, then seven passes through the encoder and one through the decoder, two with gradients."""
     plain = flops_per_sample(small_run({"method": "ae"}, vectors()))
     assert flops_per_sample(small_run({"method": "mask-aae"}, vectors())) > 2 * plain
 
