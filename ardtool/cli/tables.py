@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.bar import Bar
@@ -12,7 +12,7 @@ from rich.text import Text
 from .rendering import Output, number, percent, with_error
 
 if TYPE_CHECKING:
-    from ..commands.evaluate import EvaluateResult
+    from ..commands.evaluate import EvaluateResult, MetricValue
     from ..commands.relevance import RelevanceResult
     from ..latent.relevance import AxisRelevance
 
@@ -118,4 +118,34 @@ def show_metrics(output: Output, result: EvaluateResult) -> None:
         table.add_column(name, justify=justify, no_wrap=name != "unit")  # pyright: ignore[reportArgumentType]
     for name, metric in result.metrics.items():
         table.add_row(Text(name, "bold"), with_error(metric.value, metric.stderr), f"{metric.n:,}", metric.axes, Text(metric.unit, "dim"))
+    if result.metrics:
+        output.stdout.print(table)
+    for name, rows in result.curves.items():
+        output.line()
+        _show_curve(output, name, rows)
+    if result.active is not None:
+        output.line(Text(f"{result.active} latent axes are relevant (ardtool relevance)", "dim"))
+    for said in dict.fromkeys(_convention(metric) for metric in result.metrics.values()):
+        if said:
+            output.line(Text(said, "dim"))
+
+
+def _show_curve(output: Output, name: str, rows: list[dict[str, Any]]) -> None:
+    """A table of its own, one row an entry."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    shown = rows if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
+    for row in shown:
+        table.add_row(*(f"{row[key]:,}" if isinstance(row.get(key), int) else number(row.get(key)) for key in columns))
+    output.line(Text(name, "bold"))
     output.stdout.print(table)
+    if len(shown) < len(rows):
+        output.line(Text(f"… and {len(rows) - len(shown):,} more (all of them: --json)", "dim"))
+
+
+def _convention(metric: MetricValue) -> str:
+    """How a family of metrics was measured, in one line; the JSON holds all of it."""
+    extractor = metric.provenance.get("extractor")
+    return "" if extractor is None else f"{metric.family}: features {extractor}, data {metric.provenance['data']}"

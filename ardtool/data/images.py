@@ -23,6 +23,7 @@ import torch
 
 from ..errors import ConfigError, DataError
 from . import image_cache
+from .cache_file import cache_folder
 from .dataset import DataSet, name_of
 from .image_cache import Kept
 from .image_decoding import Header, decoded, header_of
@@ -114,7 +115,7 @@ def parse_size(image_size: str | tuple[int, int]) -> tuple[int, int] | None:
 
 def _places(files: ImageFiles, request: _Request) -> dict[bool, Path]:
     """Where the cache holds these files, without and with some of them left out; nowhere where there is no cache."""
-    folder = image_cache.cache_folder()
+    folder = cache_folder()
     if folder is None:
         return {}
     marks = list(files.marks())

@@ -1,5 +1,6 @@
 r"""Gaussian posteriors against Gaussian priors.
 
+    log N(z; 0, σ̂²) = −½ (log 2π + log σ̂² + z² / σ̂²),   per latent axis, in nats.
     KL(N(μ, σ²) ‖ N(0, σ̂²)) = ½ (log σ̂² − v − 1 + (μ² + eᵛ) / σ̂²),   v = log σ²,   per latent axis, in nats.
 
 This is Eq. 17 of the paper, with ½ log σ̂² where the authors' code adds ½ σ̂²: the gradients are equal, the logged number is not.
@@ -11,9 +12,21 @@ Autoencoders", arXiv 2501.10901, Eq. 17.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
-__all__ = ["kl_to_gaussian"]
+__all__ = ["gaussian_log_density", "kl_to_gaussian"]
+
+
+def gaussian_log_density(z: Tensor, variance: Tensor) -> Tensor:
+    """Log density of N(0, variance), axis by axis, in nats.
+
+    Arguments:
+        z: codes with shape (..., L).
+        variance: with shape (L,), > 0.
+    """
+    return -0.5 * (math.log(2 * math.pi) + variance.log() + z.square() / variance)
 
 
 def kl_to_gaussian(mean: Tensor, log_variance: Tensor, prior_variance: Tensor) -> Tensor:

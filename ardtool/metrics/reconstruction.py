@@ -1,22 +1,31 @@
-r"""Reconstruction error and likelihood, sample by sample.
+r"""Reconstruction error, sample by sample, and as a function of how many axes are kept.
 
-Gaussian likelihood of variance σ_x² = β/2 per output, the one that minimising ⟨SSE⟩ + β⟨KL⟩ trains:
-    log p(x|z) = −SSE/β − (D/2) log(πβ)
-Bernoulli:
-    log p(x|z) = Σ_d x log x̂ + (1 − x) log(1 − x̂),   from the logits l of x̂ where they are known: Σ_d x l − log(1 + e^l)
-ELBO = E_q log p(x|z) − KL, in nats per sample, higher is better (Eq. 1).
+    SSE(x)  = Σ_d (x − x̂)²          squared units of x, ≥ 0; SSE / D is the mean squared error per output
+    PSNR(x) = 10 log₁₀(range² / (SSE(x) / D))          in dB, higher is better; of each image, then averaged over images
+    mse(k)  = mean_{n,d} (f(z̃ₙ) − xₙ)²_d          z̃ₙ the posterior means with all but the k most relevant axes held at the aggregate mean
+
+Images are averaged in dB, as in image restoration: 10 log₁₀(range² / mean MSE) would be less, since −log is convex.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["elbo", "mean_and_stderr", "squared_error"]
+from ..latent.axes import LatentAxes
+from ..latent.reduction import full_codes
 
-SMALLEST_PROBABILITY = 1e-7
+__all__ = ["Batch", "Decode", "curve_counts", "mean_and_stderr", "mean_squared_errors", "mse_curve", "psnr", "squared_error"]
+
+LARGEST_PSNR = 100.0
+ALL_COUNTS = 64
+GRID = 16
+
+Decode = Callable[[Tensor, Tensor | None], Tensor]
+Batch = tuple[Tensor, Tensor | None, Tensor]
 
 
 def squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
@@ -24,27 +33,71 @@ def squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
     return (reconstruction - x).square().flatten(1).sum(dim=1)
 
 
-def elbo(reconstruction: Tensor, x: Tensor, likelihood: str, beta: float | None, *, logits: bool = False) -> Tensor:
-    """Expected log-likelihood of each sample with shape (N,), in nats; subtract the KL for the ELBO.
-
-    Arguments:
-        reconstruction: means of the likelihood with shape (N, *input_shape).
-        likelihood: `gaussian` (needs beta) or `bernoulli`.
-        beta: weight of the KL in training; the Gaussian's variance is beta/2.
-        logits: for `bernoulli`, whether `reconstruction` holds logits, which lose nothing near 0 and 1, instead of probabilities.
-    """
-    if likelihood == "bernoulli" and logits:
-        return (x * reconstruction - torch.nn.functional.softplus(reconstruction)).flatten(1).sum(dim=1)
-    if likelihood == "bernoulli":
-        p = reconstruction.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-        return (x * p.log() + (1 - x) * torch.log1p(-p)).flatten(1).sum(dim=1)
-    assert beta is not None, "a Gaussian likelihood has a variance"
-    outputs = x[0].numel()
-    return -squared_error(reconstruction, x) / beta - 0.5 * outputs * math.log(math.pi * beta)
-
-
 def mean_and_stderr(per_sample: Tensor) -> tuple[float, float]:
     """Mean and standard error of per-sample values with shape (N,); the error of a single sample is infinite."""
     values = per_sample.double()
     stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else math.inf
     return float(values.mean()), stderr
+
+
+def psnr(mse: Tensor, data_range: float) -> Tensor:
+    """Peak signal-to-noise ratio of each image with shape (N,), in dB, at most 100.
+
+    At 100 dB the root of the mean squared error is 1e-5 of the range, little more than what float32 leaves of a network's output; an exact
+    reconstruction would else make every mean infinite.
+
+    Arguments:
+        mse: mean squared error per output of each image with shape (N,).
+        data_range: largest minus smallest possible value of the data, > 0: 1 for pixels in [0, 1], 2 for [−1, 1].
+    """
+    return (20 * math.log10(data_range) - 10 * mse.double().log10()).clamp(max=LARGEST_PSNR)
+
+
+def mean_squared_errors(batches: Iterable[Batch], decoders: Sequence[Decode]) -> list[float]:
+    """Mean squared error per output of the reconstructions by each of some decoders, in one pass over the data; sums are float64.
+
+    Arguments:
+        batches: codes z with shape (B, L), their contexts or None, and the samples x with shape (B, *input_shape).
+        decoders: each maps z and the context to reconstructions of the shape of x.
+    """
+    totals, count = [0.0] * len(decoders), 0
+    for z, context, x in batches:
+        count += x.numel()
+        for which, decode in enumerate(decoders):
+            totals[which] += float((decode(z, context) - x).square().sum(dtype=torch.float64))
+    return [total / count for total in totals]
+
+
+def mse_curve(
+    decode: Decode, batches: Iterable[Batch], order: Sequence[int], mean: Tensor, counts: Sequence[int], axes: LatentAxes | None = None
+) -> list[float]:
+    """Mean squared error per output with the first k axes of an order free and all others held, for each k of `counts`.
+
+    The data are passed over once, and every batch decoded once for each k.
+
+    Arguments:
+        decode: the full decoder.
+        batches: posterior means with shape (B, L), contexts or None, and samples.
+        order: all axes, most relevant first.
+        mean: aggregate mean of the codes with shape (L,), at which axes are held.
+        counts: numbers of axes, each from 0 to all, for instance `curve_counts`.
+        axes: what counts as an axis; None for every element.
+    """
+    axes = axes or LatentAxes((len(mean),))
+
+    def held(k: int) -> Decode:
+        kept = axes.elements_of(order[:k])
+        return lambda z, context: decode(full_codes(z[:, kept], kept, mean), context)
+
+    return mean_squared_errors(batches, [held(k) for k in counts])
+
+
+def curve_counts(count: int, *, include: Iterable[int] = ()) -> list[int]:
+    """Numbers of axes k to measure a curve at, ascending: all from 1 up to 64 axes; of more about 16, evenly spaced in log k.
+
+    Arguments:
+        count: the largest k.
+        include: further k that the curve is to have, such as the number of active axes.
+    """
+    grid = range(1, count + 1) if count <= ALL_COUNTS else (round(count ** (step / (GRID - 1))) for step in range(GRID))
+    return sorted({*grid, *include})

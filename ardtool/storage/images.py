@@ -31,6 +31,7 @@ __all__ = [
     "save_gif",
     "save_picture",
     "shown",
+    "to_levels",
     "to_uint8",
 ]
 
@@ -47,16 +48,21 @@ CELL = 80
 WHITE = 255
 
 
-def to_uint8(images: Tensor, value_range: tuple[float, float]) -> np.ndarray:
-    """8-bit pixels with shape (N, H, W, C), rounded to the nearest level; values outside the range are clamped, NaN becomes 0.
+def to_levels(images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """8-bit pixels ⌊255·x + ½⌋, with the shape and on the device of the images; values outside the range are clamped, NaN becomes 0.
 
     Arguments:
-        images: pixel values with shape (N, C, H, W).
+        images: pixel values; x is what they are in units of the range.
         value_range: the values of black and of full brightness, such as (0, 1) or (-1, 1).
     """
     low, high = value_range
-    levels = ((images.detach().float() - low) / (high - low)).nan_to_num(nan=0.0).clamp(0, 1).mul(255).round()
-    return levels.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    unit = ((images.detach().float() - low) / (high - low)).nan_to_num(nan=0.0).clamp(0, 1)
+    return unit.mul(255).add(0.5).byte()
+
+
+def to_uint8(images: Tensor, value_range: tuple[float, float]) -> np.ndarray:
+    """The `to_levels` of images (N, C, H, W), with shape (N, H, W, C)."""
+    return to_levels(images, value_range).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def shown(images: np.ndarray) -> np.ndarray:

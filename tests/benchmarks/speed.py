@@ -122,15 +122,17 @@ class BareLoop:
     def __call__(self, rest: torch.Tensor) -> None:
         order = rest[torch.randperm(len(rest))].to(self.device)
         for index in order.split(self.batch_size):
-            x = self.images[index]
-            posterior = self.model.encode(x)
-            assert posterior.log_variance is not None
-            z = posterior.mean + torch.exp(0.5 * posterior.log_variance) * torch.randn_like(posterior.mean)
-            error = (self.model.decode(z) - x).square().sum() / len(x)
-            kl = kl_to_gaussian(posterior.mean, posterior.log_variance, self.prior).sum() / len(x)
-            self.optimiser.zero_grad(set_to_none=True)
-            (error + self.beta * kl).backward()
-            self.optimiser.step()
+            self.step(self.images[index])
+
+    def step(self, x: torch.Tensor) -> None:
+        posterior = self.model.encode(x)
+        assert posterior.log_variance is not None
+        z = posterior.mean + torch.exp(0.5 * posterior.log_variance) * torch.randn_like(posterior.mean)
+        error = (self.model.decode(z) - x).square().sum() / len(x)
+        kl = kl_to_gaussian(posterior.mean, posterior.log_variance, self.prior).sum() / len(x)
+        self.optimiser.zero_grad(set_to_none=True)
+        (error + self.beta * kl).backward()
+        self.optimiser.step()
 
 
 def prior_ratio(run: TrainingRun) -> dict[str, Any]:

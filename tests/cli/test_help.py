@@ -24,7 +24,8 @@ OPTIONS = {
     "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",
     "sample": f"--out -n --sampler --all-axes {CODES} {FOREIGN}",
     "traverse": f"--out --axes --range --steps --gif --reference {CODES} {FOREIGN}",
-    "evaluate": f"--data --metrics --out --data-root {FOREIGN}",
+    "evaluate": "--data --metrics --list-metrics --samples --out --iwae-draws --features --inception-weights --generated --sampler "
+    f"--all-axes --no-cache --factors --eval-seeds --data-root {FOREIGN}",
     "encode": f"--data --out --axes --split --data-root {FOREIGN}",
     "decode": f"--out --trust {SHARED}",
     "compare": "--sort --losses --markdown --latex --json --quiet --help",

@@ -1,11 +1,11 @@
-"""Where the cache of decoded images is."""
+"""Where the cache is."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from ardtool.data import image_cache
+from ardtool.data import cache_file
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path: Path):
@@ -20,9 +20,9 @@ def test_where_the_cache_is(monkeypatch, tmp_path: Path):
     ):
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         monkeypatch.setenv(name, value)
-        assert image_cache.cache_folder() == expected
+        assert cache_file.cache_folder() == expected
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert image_cache.cache_folder() == tmp_path / "Library" / "Caches" / "ardtool" / "data"
+    assert cache_file.cache_folder() == tmp_path / "Library" / "Caches" / "ardtool" / "data"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert image_cache.cache_folder() == Path("/local/ardtool/data")
+    assert cache_file.cache_folder() == Path("/local/ardtool/data")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ardtool.data import image_cache, images
+from ardtool.data import cache_file, image_cache, images
 from ardtool.data.catalogue import open_data
 from ardtool.data.images import open_images
 from ardtool.errors import DataError
@@ -231,14 +231,14 @@ def test_a_cache_that_cannot_be_written_stops_nothing(photos: Path, cache: Path,
         cache = cache.parent / "blocked" / "cache"
         monkeypatch.setenv("ARDTOOL_CACHE", str(cache))
     elif broken == "full":
-        usage = image_cache.shutil.disk_usage(photos)
-        monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        usage = cache_file.shutil.disk_usage(photos)
+        monkeypatch.setattr(cache_file.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     elif broken == "quota":
-        monkeypatch.setattr(image_cache.os, "fsync", fail(errno.EDQUOT))
+        monkeypatch.setattr(cache_file.os, "fsync", fail(errno.EDQUOT))
     elif broken == "read-only":
-        monkeypatch.setattr(image_cache.os, "open", fail(errno.EROFS))
+        monkeypatch.setattr(cache_file.os, "open", fail(errno.EROFS))
     else:
-        monkeypatch.setattr(image_cache.os, "replace", fail(errno.EACCES))
+        monkeypatch.setattr(cache_file.os, "replace", fail(errno.EACCES))
     monkeypatch.setattr(image_cache, "MAPPED", limit)
     told: list[str] = []
     data = open_images(photos, tell=told.append)
@@ -258,14 +258,14 @@ def test_two_processes_may_write_at_once(photos: Path, cache: Path):
 
 
 def test_another_writer_in_between_does_no_harm(photos: Path, cache: Path, monkeypatch):
-    original = image_cache.os.replace
+    original = cache_file.os.replace
 
     def late(source: Path, target: Path) -> None:
-        monkeypatch.setattr(image_cache.os, "replace", original)
+        monkeypatch.setattr(cache_file.os, "replace", original)
         assert open_images(photos).sha256()  # a whole run while ours waits to rename its file
         original(source, target)
 
-    monkeypatch.setattr(image_cache.os, "replace", late)
+    monkeypatch.setattr(cache_file.os, "replace", late)
     expected = open_images(photos).sha256()
     (file,) = cache.iterdir()
     assert image_cache.read(file) is not None

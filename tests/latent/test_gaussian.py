@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ardtool.latent.gaussian import kl_to_gaussian
+from ardtool.latent.gaussian import gaussian_log_density, kl_to_gaussian
 
 F64 = torch.float64
 
@@ -30,6 +30,11 @@ def test_equals_the_vae_kl_under_a_unit_prior():
     mean, log_variance = torch.randn(50, 4, dtype=F64), torch.randn(50, 4, dtype=F64)
     vae = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1)
     torch.testing.assert_close(kl_to_gaussian(mean, log_variance, torch.ones(4, dtype=F64)), vae)
+
+
+def test_log_density_matches_torch_distributions():
+    z, variance = torch.randn(50, 4, dtype=F64), torch.rand(4, dtype=F64) + 0.1
+    torch.testing.assert_close(gaussian_log_density(z, variance), Normal(torch.zeros(4, dtype=F64), variance.sqrt()).log_prob(z))
 
 
 def test_known_values_under_a_unit_prior():

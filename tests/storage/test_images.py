@@ -32,6 +32,11 @@ def test_pixels_are_rounded_clamped_and_channels_go_last() -> None:
     assert to_uint8(images, (0.0, 1.0)).tolist() == [[[[255, 0, 255, 0, 0, 1]]]]
 
 
+def test_halves_are_rounded_up_wherever_they_lie() -> None:
+    halves = (torch.arange(255, dtype=torch.float64) + 0.5).reshape(1, 1, 15, 17)
+    assert to_uint8(halves, (0.0, 255.0)).flatten().tolist() == list(range(1, 256))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_any_floating_type_with_a_gradient_is_taken(dtype: torch.dtype) -> None:
     images = torch.ones(2, 3, 4, 5, dtype=dtype, requires_grad=True)

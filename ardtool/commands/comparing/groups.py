@@ -22,7 +22,8 @@ class MetricSummary:
     """A metric over the runs of a group that were measured alike.
 
     Attributes:
-        axes, unit, samples, data, data_sha256: what makes values comparable: axes used, unit, how many samples of which data.
+        axes, unit, samples, data, data_sha256, convention: what makes values comparable: axes used, unit, how many samples of which data,
+            and a digest of how they were measured.
     """
 
     name: str
@@ -32,6 +33,7 @@ class MetricSummary:
     data: str
     data_sha256: str
     summary: Summary
+    convention: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "summary"} | self.summary.to_dict()
@@ -168,6 +170,6 @@ def _metrics(runs: list[Run]) -> list[MetricSummary]:
         for metric in run.metrics:
             values.setdefault(replace(metric, value=None), {})[run.seed] = metric.value
     return [
-        MetricSummary(each.name, each.axes, each.unit, each.n, each.data, each.data_sha256, summarise(by_seed, len(runs)))
+        MetricSummary(each.name, each.axes, each.unit, each.n, each.data, each.data_sha256, summarise(by_seed, len(runs)), each.convention)
         for each, by_seed in values.items()
     ]

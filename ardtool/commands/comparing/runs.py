@@ -5,6 +5,7 @@ A model's description is taken at its word: the hash that would show an edit cov
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,12 @@ UNFINISHED = "unfinished"
 
 @dataclass(frozen=True)
 class MetricRecord:
-    """One number of a metrics.json; `value` is None where it is not finite. `data` and `n` say what it was measured on."""
+    """One number of a metrics.json; `value` is None where it is not finite.
+
+    Attributes:
+        data, n: what it was measured on.
+        convention: digest of how it was measured; "" where the file does not say.
+    """
 
     name: str
     axes: str
@@ -34,6 +40,7 @@ class MetricRecord:
     data: str
     data_sha256: str
     value: float | None
+    convention: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,7 @@ def _metrics_of(model: Path, content_sha256: str | None) -> tuple[list[MetricRec
 
 
 def _metric(name: str, entry: dict[str, Any], data: str, sha256: str) -> MetricRecord:
-    value = entry["value"]
-    return MetricRecord(
-        name, str(entry["axes"]), str(entry.get("unit", "")), int(entry["n"]), data, sha256, None if value is None else float(value)
-    )
+    value, provenance = entry["value"], entry.get("provenance")
+    convention = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:6] if provenance else ""
+    number = None if value is None else float(value)
+    return MetricRecord(name, str(entry["axes"]), str(entry.get("unit", "")), int(entry["n"]), data, sha256, number, convention)

@@ -13,7 +13,7 @@ from .numbers import Cell, Summary, mean_and_deviation
 
 __all__ = ["Column", "Table", "latex", "markdown", "table_of"]
 
-CONDITIONS = ("data_sha256", "samples", "unit")
+CONDITIONS = ("data_sha256", "samples", "unit", "convention")
 HASH_DIGITS = 8
 ABSENT = "?"
 LATEX = {
@@ -158,6 +158,7 @@ def _said(metric: MetricSummary, unlike: tuple[str, ...], names: dict[tuple[str,
         "data_sha256": f" on {names[metric.data_sha256, metric.data]}",
         "samples": f", n = {metric.samples:,}",
         "unit": f", {metric.unit}",
+        "convention": f", convention {metric.convention or 'unknown'}",
     }
     return "".join(words[name] for name in unlike)
 

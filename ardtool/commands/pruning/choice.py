@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...errors import ConfigError
+from ...metrics.reconstruction import curve_counts
 
-__all__ = ["ALL_MEASURED", "Choice", "CurvePoint", "Limit", "read_choice", "search_curve", "smallest_within"]
+__all__ = ["Choice", "CurvePoint", "Limit", "read_choice", "search_curve", "smallest_within"]
 
 DEFAULT_THRESHOLD = 0.99
-ALL_MEASURED = 64
-GRID = 16
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,7 @@ def search_curve(
         measure: the points of some k.
         within: whether a point is within the limit; None for no bisection.
     """
-    if count <= ALL_MEASURED:
-        return measure(list(range(1, count + 1)))
-    points = measure(sorted({round(count ** (step / (GRID - 1))) for step in range(GRID)}))
+    points = measure(curve_counts(count))
     while within is not None and (best := smallest_within(points, within)) is not None:
         below = max((point.k for point in points if point.k < best.k), default=best.k - 1)
         if best.k - below <= 1:

@@ -9,7 +9,7 @@ Everything goes in batches of at most 500 codes, fewer where a decoder's interme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from ...autoencoder import Autoencoder, Posterior
 from ...data.dataset import DataSet
 from ...latent.jacobian import inference_mode
+from ...metrics.reconstruction import Decode, mean_squared_errors
 from ..memory import decoding_rows
 from .choice import CurvePoint
 from .spaces import KeptSpace
@@ -25,8 +26,6 @@ from .spaces import KeptSpace
 __all__ = ["Meter", "batches_of", "reconstruction_errors", "timing_rows"]
 
 TIMED_ROWS = 64
-
-Decode = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,9 @@ def reconstruction_errors(
         model: the one behind the decoders.
         posterior: of all samples of the data.
     """
-    totals, count = [0.0] * len(decoders), 0
     with inference_mode(model):
-        for z, context, index in batches_of(model, posterior, device):
-            x = data.batch(index, device)
-            count += x.numel()
-            for which, decode in enumerate(decoders):
-                totals[which] += float((decode(z, context) - x).square().sum(dtype=torch.float64))
-    return [total / count for total in totals]
+        batches = ((z, context, data.batch(index, device)) for z, context, index in batches_of(model, posterior, device))
+        return mean_squared_errors(batches, decoders)
 
 
 def batches_of(model: Autoencoder, codes: Posterior, device: torch.device | str) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
