@@ -19,6 +19,7 @@ from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RUNS, RunFolder
 from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
+from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
 from ..training.state import flatten_state, unflatten_state
 from .estimation import Request
@@ -29,7 +30,7 @@ from .train_record import relevance_record, run_metadata, warnings_of
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
-CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 1.0, 0.01
 
 
 class Observer(Protocol):
@@ -62,6 +63,7 @@ class TrainResult:
         own_count: the method's own notion of active axes (`notion`, `axes`, `constraint_met`, `reason`), or None where it has none.
         warnings: why the numbers may not be what was asked for, one sentence each.
         repeated: whether this run had finished before and was only read again.
+        profile: where the time went, where that was asked for (`training/profile.py`).
         relevance: every axis.
     """
 
@@ -79,6 +81,7 @@ class TrainResult:
     warnings: tuple[str, ...]
     repeated: bool
     relevance: RelevanceResult
+    profile: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.train/1`."""
@@ -96,6 +99,7 @@ def train(
     force: bool = False,
     cache: bool = True,
     skip_bad: bool = False,
+    profile: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -110,6 +114,7 @@ def train(
         force: train again although a run of these settings exists.
         cache: read images that were decoded before from the cache, and keep them there.
         skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
+        profile: measure how near the steps come to what the hardware can do, after the last epoch.
         observer: is told about the progress.
 
     Raises:
@@ -141,8 +146,10 @@ def train(
         tell(note)
     if observer is not None:
         observer.started(run, folder.path)
+    epochs_before = run.epoch
     _fit(run, folder, identity, observer)
-    return _finish(run, folder, identity)
+    measured = measure(run, run.history[epochs_before:]) if profile and run.epoch > epochs_before else None
+    return replace(_finish(run, folder, identity), profile=measured)
 
 
 def _identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
@@ -210,16 +217,19 @@ def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
 
 
 def _fit(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], observer: Observer | None) -> None:
-    """Run the epochs, with a checkpoint after each (but no two within a second: vectors have hundreds of epochs a minute)."""
-    written = -math.inf
+    """Run the epochs, with a checkpoint after each, but no two within a second, and not more than a hundredth of the time: vectors have
+    hundreds of epochs a minute, and a checkpoint holds the record of each."""
+    due = -math.inf
 
     def after_epoch(record: EpochRecord) -> None:
-        nonlocal written
-        if time.monotonic() - written >= CHECKPOINT_SECONDS or run.epoch == run.epochs:
+        nonlocal due
+        began = time.monotonic()
+        if began >= due or run.epoch == run.epochs:
             tensors, skeleton = flatten_state(run.state())
             folder.write_checkpoint(tensors, {"state": skeleton, "settings": run.config.to_dict(), "identity": identity})
             folder.write_history([each.to_dict() for each in run.history])
-            written = time.monotonic()
+            ended = time.monotonic()
+            due = ended + max(CHECKPOINT_SECONDS, (ended - began) / CHECKPOINT_SHARE)
         if observer is not None:
             observer.epoch_ended(record)
 
