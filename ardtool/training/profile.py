@@ -83,7 +83,8 @@ def matrix_rate(run: TrainingRun) -> float:
     """FLOP/s of the fastest of several large square matrix products in the run's precision, on its device."""
     size = MATRIX_SIZE.get(run.device.type, MATRIX_SIZE["cpu"])
     dtype = torch.bfloat16 if run.config.precision == "bf16" else torch.float32
-    matrix = torch.ones(size, size, device=run.device, dtype=dtype)
+    noise = torch.Generator(run.device).manual_seed(0)
+    matrix = torch.randn(size, size, device=run.device, generator=noise).to(dtype)  # of equal numbers GPUs make more FLOP/s
     times: list[float] = []
     with run.computing():
         while len(times) < FEWEST_PRODUCTS or sum(times) < MATRIX_SECONDS:
