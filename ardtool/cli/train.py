@@ -27,6 +27,7 @@ def train(
     data: Annotated[str | None, setting("data", panel=DATA)] = None,
     image_size: Annotated[str | None, setting("image_size", panel=DATA)] = None,
     val_fraction: Annotated[float | None, setting("val_fraction", panel=DATA)] = None,
+    samples: Annotated[int | None, setting("samples", panel=DATA)] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of named data sets. \\[default: $ARDTOOL_DATA, else ./data]", rich_help_panel=DATA),
@@ -90,6 +91,10 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", metavar="", help="Say where the time went and how much of the hardware was used.", rich_help_panel=RUN),
+    ] = False,
     device: Device = "auto",
     seed: Annotated[int | None, setting("seed")] = None,
     as_json: Json = False,
@@ -105,6 +110,7 @@ def train(
         "data": data,
         "image_size": image_size,
         "val_fraction": val_fraction,
+        "samples": samples,
         "latent": latent,
         "method": method,
         "arch": arch,
@@ -140,7 +146,7 @@ def train(
         else:
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
-    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad}
+    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile}
     _train(output, settings, out=out, device=device, resume=resume, force=force, **reading)
 
 
@@ -171,6 +177,8 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         except ArdtoolError as error:  # the model is safe; a picture that cannot be drawn must not hide that
             problem = error.message
     output.result(result, lambda: _show(output, result))
+    if result.profile is not None:
+        _show_profile(output, result.profile)
     if problem is not None:
         output.warn(f"not all pictures were drawn: {problem}")
     _say_next(output, result)
@@ -203,6 +211,26 @@ def _show(output: Output, result: TrainResult) -> None:
     )
     files = sorted(path.name for path in Path(result.run).iterdir() if path.is_file() and not path.name.startswith("."))
     output.line(Text.assemble(("wrote " if not result.repeated else "in ", "dim"), result.run, (f"  {'  '.join(files)}", "dim")))
+
+
+def _show_profile(output: Output, profile: dict[str, Any]) -> None:
+    """Where the time went and how much of the hardware was used, on stderr."""
+    from rich.text import Text
+
+    from .rendering import number, percent
+
+    shares = " · ".join(f"{phase} {percent(share)} %" for phase, share in profile["shares"].items())
+    rate, bound = (number(profile[name] / 1e9) for name in ("flops_per_second", "matrix_flops_per_second"))
+    memory = "" if profile["peak_memory"] is None else f" · peak memory {number(profile['peak_memory'] / 2**20)} MiB"
+    lines = (
+        f"{profile['steps']} steps in {profile['precision']} on {profile['device']} · data: {profile['data']}{memory}",
+        f"time: {shares}",
+        f"{number(profile['samples_per_second'])} samples/s × {number(profile['flops_per_sample'] / 1e6)} MFLOP = {rate} GFLOP/s, "
+        f"{percent(profile['utilisation'])} % of the {bound} GFLOP/s of a large matrix product",
+    )
+    output.note()
+    for label, line in zip(("profile", "", ""), lines, strict=True):
+        output.note(Text.assemble((f"{label:<8}", "dim"), line))
 
 
 def _say_next(output: Output, result: TrainResult) -> None:

@@ -23,6 +23,7 @@ from ..storage.run_folder import RUNS, RunFolder
 from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
 from ..training.processes import Processes, joined
+from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
 from ..training.state import flatten_state, unflatten_state
 from .estimation import Request
@@ -33,7 +34,7 @@ from .train_record import relevance_record, run_metadata, warnings_of
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
-CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 1.0, 0.01
 
 _State = tuple[dict[str, Tensor], Any]
 
@@ -68,6 +69,7 @@ class TrainResult:
         own_count: the method's own notion of active axes (`notion`, `axes`, `constraint_met`, `reason`), or None where it has none.
         warnings: why the numbers may not be what was asked for, one sentence each.
         repeated: whether this run had finished before and was only read again.
+        profile: where the time went, where that was asked for (`training/profile.py`).
         relevance: every axis.
     """
 
@@ -85,6 +87,7 @@ class TrainResult:
     warnings: tuple[str, ...]
     repeated: bool
     relevance: RelevanceResult
+    profile: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.train/1`."""
@@ -102,6 +105,7 @@ def train(
     force: bool = False,
     cache: bool = True,
     skip_bad: bool = False,
+    profile: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -116,6 +120,7 @@ def train(
         force: train again although a run of these settings exists.
         cache: read images that were decoded before from the cache, and keep them there.
         skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
+        profile: measure how near the steps come to what the hardware can do, after the last epoch.
         observer: is told about the progress, in each process.
 
     Raises:
@@ -131,7 +136,7 @@ def train(
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)
-        return _trained(run, out, observer, resume=resume, force=force)
+        return _trained(run, out, observer, resume=resume, force=force, profile=profile)
 
 
 def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processes: Processes) -> TrainingRun:
@@ -141,7 +146,9 @@ def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processe
     return prepare_run(resolved(config, data), data, device, processes)
 
 
-def _trained(run: TrainingRun, out: str | Path | None, observer: Observer | None, *, resume: bool, force: bool) -> TrainResult:
+def _trained(
+    run: TrainingRun, out: str | Path | None, observer: Observer | None, *, resume: bool, force: bool, profile: bool
+) -> TrainResult:
     """Begin, continue or repeat the run."""
     identity = _identity(run.config, run.data)
     run.processes.agree(identity)
@@ -168,8 +175,10 @@ def _trained(run: TrainingRun, out: str | Path | None, observer: Observer | None
         tell(note)
     if observer is not None:
         observer.started(run, folder.path)
+    epochs_before = run.epoch
     _fit(run, folder, identity, observer)
-    return _finish(run, folder, identity)
+    measured = measure(run, run.history[epochs_before:]) if profile and run.epoch > epochs_before else None
+    return replace(_finish(run, folder, identity), profile=measured)
 
 
 def _identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
@@ -242,16 +251,19 @@ def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
 
 
 def _fit(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], observer: Observer | None) -> None:
-    """Run the epochs, with a checkpoint after each (but no two within a second: vectors have hundreds of epochs a minute)."""
-    written = -math.inf
+    """Run the epochs, with a checkpoint after each, but no two within a second, and not more than a hundredth of the time: vectors have
+    hundreds of epochs a minute, and a checkpoint holds the record of each."""
+    due = -math.inf
 
     def after_epoch(record: EpochRecord) -> None:
-        nonlocal written
-        if run.processes.is_first and (time.monotonic() - written >= CHECKPOINT_SECONDS or run.epoch == run.epochs):
+        nonlocal due
+        began = time.monotonic()
+        if run.processes.is_first and (began >= due or run.epoch == run.epochs):
             tensors, skeleton = flatten_state(run.state())
             folder.write_checkpoint(tensors, {"state": skeleton, "settings": run.config.to_dict(), "identity": identity})
             folder.write_history([each.to_dict() for each in run.history])
-            written = time.monotonic()
+            ended = time.monotonic()
+            due = ended + max(CHECKPOINT_SECONDS, (ended - began) / CHECKPOINT_SHARE)
         if observer is not None:
             observer.epoch_ended(record)
 

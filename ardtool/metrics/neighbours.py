@@ -83,8 +83,8 @@ def _keep_nearest(squares: Tensor, neighbours: Tensor, rows: slice, distances: T
 def _distances(points: Tensor, neighbours: Tensor, memory: int) -> Tensor:
     """Distances to the given neighbours, ascending, from differences."""
     found = torch.empty(neighbours.shape, dtype=torch.float64, device=points.device)
-    row = neighbours.shape[1] * points.shape[1] * points.element_size()
+    row = 8 * neighbours.shape[1] * points.shape[1]
     for rows in torch.arange(len(points), device=points.device).split(max(1, min(memory, CACHED) // row)):
-        differences = points[neighbours[rows]].sub_(points[rows][:, None])
-        found[rows] = differences.square_().sum(dim=2).double().sqrt_()
+        differences = points[neighbours[rows]].double().sub_(points[rows][:, None])
+        found[rows] = differences.square_().sum(dim=2).sqrt_()
     return found.sort(dim=1).values

@@ -32,8 +32,9 @@ from .capture import CudaGraph
 from .config import TrainConfig
 from .precision import computing, execution_of
 from .processes import Processes
-from .record import EpochRecord
+from .record import EpochRecord, Stopwatch
 from .resident import BatchSource, place_of
+from .splits import hold_out_size, seeded
 from .state import match_parameters
 from .step import Stepper
 
@@ -43,17 +44,6 @@ EVALUATION_BATCH = 500
 TRACE_SAMPLES = 100
 MOMENT_SAMPLES = 10_000
 MIXTURE_SAMPLES = 100_000
-STREAMS = ("hold-out", "shuffle", "noise", "prior", "validation", "final", "reference")
-
-
-def seeded(seed: int, epoch: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one purpose in one epoch."""
-    return torch.Generator(device).manual_seed(((seed * 1_000_003 + epoch) * len(STREAMS) + STREAMS.index(purpose)) % 2**63)
-
-
-def hold_out_size(alpha_samples: int, training_samples: int) -> int:
-    """|X_α| = min(alpha_samples, N_train / 5), at least 2."""
-    return max(2, min(alpha_samples, training_samples // 5))
 
 
 @dataclass
@@ -143,18 +133,17 @@ class TrainingRun:
         Raises:
             TrainingError: the loss is no longer finite; the last checkpoint is still good.
         """
-        ended = time.perf_counter()
+        watch = Stopwatch()
         while self.epoch < self.epochs:
             held_out, rest = self.split_epoch(self.epoch)
             with self.computing():
-                began = time.perf_counter()
-                if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
-                    self.learn_prior(held_out, self.epoch)
-                prior_seconds = time.perf_counter() - began
+                with watch.phase("prior"):
+                    if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
+                        self.learn_prior(held_out, self.epoch)
                 training, samples, step_seconds = self._gradient_steps(rest, after_step)
-                began = time.perf_counter()
-                validation = self._validate()
-                validation_seconds = time.perf_counter() - began
+                watch.add("step", step_seconds)
+                with watch.phase("validation"):
+                    validation = self._validate()
             self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
             lr = self.optimisers[0].param_groups[0]["lr"]
             self.epoch += 1
@@ -162,15 +151,12 @@ class TrainingRun:
             if self.config.lr_patience and self.objective.is_stationary(self.epoch / self.epochs):
                 for scheduler in self.schedulers:
                     scheduler.step(validation["loss"])
-            record = EpochRecord(
-                self.epoch, training, validation, self.objective.summary(), lr, samples, step_seconds, prior_seconds, validation_seconds
-            )
-            began, ended = ended, time.perf_counter()
-            record.other_seconds = ended - began - step_seconds - prior_seconds - validation_seconds
+            record = EpochRecord(self.epoch, training, validation, self.objective.summary(), lr, samples, **watch.lap())
             if self.epoch in self.trace_epochs():
                 record.active = self.count_active()
             self.history.append(record)
-            after_epoch(record)
+            with watch.phase("checkpoint"):
+                after_epoch(record)
 
     def split_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Indices (X_α, X_sgd) of an epoch: disjoint, their union is the training set; X_α changes every `alpha_every` epochs."""

@@ -1,18 +1,22 @@
-"""What is known about an epoch after it."""
+"""What is known about an epoch after it, and the watch that its times are read from."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EpochRecord"]
+__all__ = ["EpochRecord", "Stopwatch"]
 
 
 @dataclass
 class EpochRecord:
     """What one epoch did: mean terms of the training and validation loss, and where the time went (seconds).
 
-    `other_seconds` is what has passed since the record before, less these three: splits, shuffles, checkpoints, traces.
+    `checkpoint_seconds` is what was done with the record before: checkpoint, history, progress. `other_seconds` is all else since that
+    record: splits, shuffles, the first epoch's choice of a program, counts of active axes.
     """
 
     epoch: int
@@ -25,7 +29,35 @@ class EpochRecord:
     prior_seconds: float
     validation_seconds: float
     active: int | None = None
+    checkpoint_seconds: float = 0.0
     other_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+class Stopwatch:
+    """Seconds by phase since the lap before."""
+
+    PHASES: tuple[str, ...] = ("step", "prior", "validation", "checkpoint")
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._seconds: dict[str, float] = dict.fromkeys(self.PHASES, 0.0)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What runs inside belongs to a phase."""
+        began = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """So many seconds belonged to a phase."""
+        self._seconds[name] += seconds
+
+    def lap(self) -> dict[str, float]:
+        """`step_seconds` and so on, and `other_seconds` for what belonged to no phase; counts from zero again."""
+        began, self._began = self._began, time.perf_counter()
+        seconds, self._seconds = self._seconds, dict.fromkeys(self.PHASES, 0.0)
+        return {f"{name}_seconds": value for name, value in (seconds | {"other": self._began - began - sum(seconds.values())}).items()}

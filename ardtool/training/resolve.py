@@ -99,7 +99,7 @@ def _arch(config: TrainConfig, data: DataSet) -> str:
 
 
 def _epochs(config: TrainConfig, data: DataSet, batch_size: int) -> int:
-    training = len(data) - (data.validation or round(len(data) * config.val_fraction))
+    training = min(len(data) - (data.validation or round(len(data) * config.val_fraction)), config.samples or len(data))
     steps_per_epoch = max(1, (training - hold_out_size(config.alpha_samples, training)) // batch_size)
     return max(FEWEST_EPOCHS, math.ceil((IMAGE_STEPS if data.is_images else VECTOR_STEPS) / steps_per_epoch))
 
@@ -114,11 +114,11 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device, proces
 
     Raises:
         ConfigError: the network does not take these data, or the device has no such precision.
-        DataError: too few samples.
+        DataError: too few samples, or fewer than `samples`.
         TrainingError: more latent axes than training samples.
     """
     config = replace(config, precision=resolved_precision(config.precision, device))
-    train, validation = split_indices(data, config.val_fraction, config.seed)
+    train, validation = split_indices(data, config.val_fraction, config.seed, config.samples)
     if len(train) < 5:
         raise DataError(
             f"'{data.name}' leaves {len(train)} samples to train on; at least 5 are needed.", "Give a data set with more samples."

@@ -2,14 +2,18 @@
 
     python tests/benchmarks/speed.py mnist --out docs/results/speed_mnist.json      the paper's MNIST network, L = 16
     python tests/benchmarks/speed.py sprites                                        the default network, where overhead shows
+    python tests/benchmarks/speed.py imagenet32 --device cuda --only steps prior validation hardware
 
 What is compared:
-  steps       SGD samples per second of ardtool's step loop, against a bare loop: float images in memory, index batches, the same network,
-              loss, fused Adam and thread count, no logging.
+  steps       SGD samples per second of ardtool's step loop, against a bare loop in float32: float images in memory, index batches, the
+              same network, loss, fused Adam and thread count, no logging.
+  outside     share of an epoch's time that is neither steps nor prior nor validation: shuffles, checkpoints, history.
   prior       the prior's update (encode X_α, draw codes, Gamma update), against encoder forward passes alone in inference mode.
   validation  the validation pass, against encoder and decoder forward passes alone.
   relevance   exact column norms at 100 codes, against the bound (L tangents × 100 samples) × the decoder's forward time per sample at
               its fastest batch size of 1, 10, 100, 1,000.
+  hardware    (with steps, prior and validation) FLOPs of a step over the rate of one large matrix product in the same precision, peak
+              memory of the steps, and how long the paper's whole schedule would take at the speeds measured.
   help        `ardtool --help` in a fresh process, against `python -c pass`.
 Images are random: arithmetic does not depend on them.
 """
@@ -17,10 +21,12 @@ Images are random: arithmetic does not depend on them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,49 +35,78 @@ from typing import Any
 import torch
 
 from ardtool.autoencoder import Posterior
+from ardtool.commands.train import _fit
 from ardtool.data.dataset import DataSet
 from ardtool.latent.gaussian import kl_to_gaussian
 from ardtool.latent.jacobian import column_norms
 from ardtool.networks.build import NetworkAutoencoder, build_network
+from ardtool.storage.run_folder import RunFolder
 from ardtool.training.config import config_from
 from ardtool.training.loop import EVALUATION_BATCH, TrainingRun
+from ardtool.training.precision import computing
+from ardtool.training.profile import flops_per_sample, matrix_rate, peak_bytes, time_shares
 from ardtool.training.resolve import prepare_run, resolved
 
 PAIRS = 5
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mnist": {"shape": (1, 32, 32), "latent": 16, "settings": {"arch": "paper-mnist", "beta": 0.5}},
+    "sprites": {"shape": (3, 32, 32), "latent": 16, "settings": {}},
+    "cifar10": {"shape": (3, 32, 32), "latent": 128, "settings": {"arch": "paper-cifar10", "beta": 0.05}},
+    "imagenet32": {"shape": (3, 32, 32), "latent": 256, "settings": {"arch": "paper-imagenet32", "beta": 0.05}},
+}
+STEPS = {"cpu": {"mnist": 20, "sprites": 60, "cifar10": 4, "imagenet32": 4}, "cuda": dict.fromkeys(NETWORKS, 70)}
+# epochs, training samples and validation samples of the paper's runs; X_α is held out of the training samples
+SCHEDULES = {"mnist": (50, 50_000, 10_000), "cifar10": (100, 40_000, 10_000), "imagenet32": (50, 1_271_167, 10_000)}
+X_ALPHA = 10_000
+MEASURES = ("steps", "outside", "prior", "validation", "hardware", "relevance", "help")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=["mnist", "sprites"])
+    parser.add_argument("data", choices=NETWORKS)
     parser.add_argument("--steps", type=int, default=0, help="gradient steps per measurement")
+    parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", default="auto")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    run = make_run(options.data, torch.device(options.device))
-    steps = options.steps or {"mnist": 20, "sprites": 60}[options.data]
-    results = {
+    device = torch.device(options.device)
+    run = make_run(options.data, device, precision=options.precision, compile=options.compile, batch_size=options.batch_size)
+    run.tell = lambda text: print(text, file=sys.stderr)
+    steps = options.steps or STEPS.get(device.type, STEPS["cpu"])[options.data]
+    results: dict[str, Any] = {
         "data": options.data,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "device": options.device,
-        "steps": steps_ratio(run, steps),
-        "prior": prior_ratio(run),
-        "validation": validation_ratio(run),
-        "relevance": relevance_ratio(run),
-        "help": help_ratio(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else options.device,
+        "precision": run.config.precision,
+        "batch_size": run.batch_size,
     }
+    measures: dict[str, Callable[[], Any]] = {
+        "steps": lambda: steps_ratio(run, steps),
+        "outside": lambda: outside_share(make_run(options.data, device, epochs=20)),
+        "prior": lambda: prior_ratio(run),
+        "validation": lambda: validation_ratio(run),
+        "hardware": lambda: hardware(options.data, run, results),
+        "relevance": lambda: relevance_ratio(run),
+        "help": help_ratio,
+    }
+    for name in MEASURES:
+        if name in options.only:
+            results[name] = measures[name]()
     print(json.dumps(results, indent=1))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def make_run(name: str, device: torch.device) -> TrainingRun:
-    shape = {"mnist": (1, 32, 32), "sprites": (3, 32, 32)}[name]
-    settings = {"mnist": {"arch": "paper-mnist", "beta": 0.5}, "sprites": {}}[name]
-    pixels = torch.randint(0, 256, (10_000, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    data = DataSet(name, pixels, (0.0, 1.0), settings=settings)
-    config = config_from({"latent": 16, "epochs": 2}, "benchmark")
+def make_run(name: str, device: torch.device, **settings: Any) -> TrainingRun:
+    network = NETWORKS[name]
+    pixels = torch.randint(0, 256, (10_000, *network["shape"]), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = DataSet(name, pixels, (0.0, 1.0), settings=network["settings"])
+    config = config_from({"latent": network["latent"], "epochs": 2} | settings, "benchmark")
     return prepare_run(resolved(config, data), data, device)
 
 
@@ -102,10 +137,68 @@ def synchronise() -> None:
 
 
 def steps_ratio(run: TrainingRun, steps: int) -> dict[str, Any]:
-    """ours, other: seconds for the same number of steps; ratio: our samples per second over the bare loop's."""
-    rest = run.train[: steps * run.config.batch_size]
+    """ours, other: seconds for the same number of steps; ratio: our samples per second over the bare loop's; kind: how ours are run."""
+    rest = run.train[: steps * run.batch_size]
+    steps = len(rest) // min(run.batch_size, len(rest))
+
+    def ours() -> float:
+        with run.computing():
+            return run._gradient_steps(rest, lambda done, total: None)[2]
+
+    if run.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(run.device)
+    ours()
+    memory = peak_bytes(run.device)
     bare = BareLoop(run)
-    return pairs(lambda: run._gradient_steps(rest, lambda done, total: None)[2], lambda: seconds(lambda: bare(rest)), lambda a, b: b / a)
+
+    def other() -> float:
+        with computing(bare.model, None, "fp32", run.device):
+            return seconds(lambda: bare(rest))
+
+    found = pairs(ours, other, lambda a, b: b / a)
+    speed = steps * min(run.batch_size, len(rest)) / found["ours"]
+    return found | {"kind": run.stepper.kind, "steps": steps, "samples_per_second": round(speed, 1), "peak_memory": memory}
+
+
+class Enough(Exception):
+    """So many epochs were enough."""
+
+
+def outside_share(run: TrainingRun) -> dict[str, float]:
+    """Shares of the time of three epochs with checkpoints in a folder, by phase."""
+
+    class Observer:
+        def stepped(self, done: int, steps: int) -> None:
+            pass
+
+        def epoch_ended(self, record: Any) -> None:
+            if record.epoch == 3:
+                raise Enough
+
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.suppress(Enough):
+            _fit(run, RunFolder(Path(folder)), {}, Observer())  # pyright: ignore[reportArgumentType]
+    shares = time_shares(run.history)
+    return {"share": round(shares["checkpoint"] + shares["other"], 5)} | {phase: round(share, 5) for phase, share in shares.items()}
+
+
+def hardware(name: str, run: TrainingRun, results: dict[str, Any]) -> dict[str, Any]:
+    """What the steps measured before make of the hardware, and hours of the paper's schedule."""
+    speed = results["steps"]["samples_per_second"]
+    flops, rate = flops_per_sample(run), matrix_rate(run)
+    found = {
+        "flops_per_sample": flops,
+        "flops_per_second": flops * speed,
+        "matrix_flops_per_second": rate,
+        "utilisation": round(flops * speed / rate, 4),
+        "peak_memory": results["steps"]["peak_memory"],
+    }
+    if name in SCHEDULES:
+        epochs, training, validation = SCHEDULES[name]
+        each = (training - X_ALPHA) / speed + X_ALPHA * results["prior"]["ours"] / run.alpha_size
+        each += validation * results["validation"]["ours"] / len(run.validation)
+        found |= {"schedule_epochs": epochs, "schedule_hours": round(epochs * each / 3600, 3)}
+    return found
 
 
 class BareLoop:
@@ -122,21 +215,23 @@ class BareLoop:
     def __call__(self, rest: torch.Tensor) -> None:
         order = rest[torch.randperm(len(rest))].to(self.device)
         for index in order.split(self.batch_size):
-            x = self.images[index]
-            posterior = self.model.encode(x)
-            assert posterior.log_variance is not None
-            z = posterior.mean + torch.exp(0.5 * posterior.log_variance) * torch.randn_like(posterior.mean)
-            error = (self.model.decode(z) - x).square().sum() / len(x)
-            kl = kl_to_gaussian(posterior.mean, posterior.log_variance, self.prior).sum() / len(x)
-            self.optimiser.zero_grad(set_to_none=True)
-            (error + self.beta * kl).backward()
-            self.optimiser.step()
+            self.step(self.images[index])
+
+    def step(self, x: torch.Tensor) -> None:
+        posterior = self.model.encode(x)
+        assert posterior.log_variance is not None
+        z = posterior.mean + torch.exp(0.5 * posterior.log_variance) * torch.randn_like(posterior.mean)
+        error = (self.model.decode(z) - x).square().sum() / len(x)
+        kl = kl_to_gaussian(posterior.mean, posterior.log_variance, self.prior).sum() / len(x)
+        self.optimiser.zero_grad(set_to_none=True)
+        (error + self.beta * kl).backward()
+        self.optimiser.step()
 
 
 def prior_ratio(run: TrainingRun) -> dict[str, Any]:
     """ours, other: seconds; ratio: ours over forward passes."""
     held_out = run.train[: run.alpha_size]
-    batches = [run.data.batch(index, run.device) for index in held_out.split(EVALUATION_BATCH)]
+    batches = [run.source.take(index) for index in held_out.split(EVALUATION_BATCH)]
 
     def forward() -> None:
         run.model.eval()
@@ -144,12 +239,13 @@ def prior_ratio(run: TrainingRun) -> dict[str, Any]:
             for batch in batches:
                 run.model.encode(batch)
 
-    return pairs(lambda: seconds(lambda: run.learn_prior(held_out, 0)), lambda: seconds(forward), lambda a, b: a / b)
+    with run.computing():
+        return pairs(lambda: seconds(lambda: run.learn_prior(held_out, 0)), lambda: seconds(forward), lambda a, b: a / b)
 
 
 def validation_ratio(run: TrainingRun) -> dict[str, Any]:
     """ours, other: seconds; ratio: ours over forward passes."""
-    batches = [run.data.batch(index, run.device) for index in run.validation.split(EVALUATION_BATCH)]
+    batches = [run.source.take(index) for index in run.validation.split(EVALUATION_BATCH)]
 
     def forward() -> None:
         run.model.eval()
@@ -157,7 +253,8 @@ def validation_ratio(run: TrainingRun) -> dict[str, Any]:
             for batch in batches:
                 run.model.decode(run.model.encode(batch).mean)
 
-    return pairs(lambda: seconds(run._validate), lambda: seconds(forward), lambda a, b: a / b)
+    with run.computing():
+        return pairs(lambda: seconds(run._validate), lambda: seconds(forward), lambda a, b: a / b)
 
 
 def relevance_ratio(run: TrainingRun) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_traversals_are_sorted_by_relevance(images_run, tmp_path):
         (lambda m, t: ardtool.sample(m, out=t / "x.png"), "but the model makes vectors of 12 numbers."),
         (lambda m, t: ardtool.sample(m, out=t / "x.npz", n=0), "-n is 0; expected 1 to 1,000,000."),
         (lambda m, t: ardtool.encode(m, data=np.zeros((3, 12)), out=t / "x.txt"), "expected an .npz, .npy or .csv file."),
-        (lambda m, t: ardtool.evaluate(m, data=np.zeros((3, 12)), metrics=["fid"]), "Unknown metric 'fid'."),
+        (lambda m, t: ardtool.evaluate(m, data=np.zeros((3, 12)), metrics=["fame"]), "Unknown metric 'fame'."),
         (lambda m, t: ardtool.evaluate(m, data=np.zeros((3, 5))), "'array' holds samples of 5; the model takes 12."),
         (lambda m, t: ardtool.decode(m, codes=t / "no.npz", out=t / "x.npz"), "no.npz does not exist."),
     ],
