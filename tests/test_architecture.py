@@ -87,7 +87,9 @@ def test_the_mathematics_touches_no_files_and_prints_nothing(folder):
                 assert not {"pathlib", "os", "shutil", "sys"} & {name.split(".")[0] for name in names}, f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("statement", ["import ardtool", "import ardtool.registry", "import ardtool.training.config"])
+@pytest.mark.parametrize(
+    "statement", ["import ardtool", "import ardtool.registry", "import ardtool.training.config", "import ardtool.data.catalogue"]
+)
 def test_these_import_nothing_heavy(statement):
     program = f"{statement}\nimport sys\nprint([m for m in ('torch', 'torchvision', 'numpy', 'sklearn', 'matplotlib') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

@@ -19,6 +19,7 @@ from .evaluate import evaluate
 from .inspect import inspect
 from .listing import data, plugins
 from .options import SHARED
+from .processes import one_voice, speaks
 from .prune import prune
 from .relevance import relevance
 from .sample import sample
@@ -68,7 +69,8 @@ class _Group(TyperGroup):
         except ArdtoolError as error:
             _fail(error.message, error.hint)
         except KeyboardInterrupt:
-            _say("interrupted", "", "yellow")
+            if speaks():
+                _say("interrupted", "", "yellow")
             raise typer.Exit(130) from None
         except OSError as error:
             if error.errno not in FILE_TROUBLE:
@@ -82,10 +84,15 @@ class _Group(TyperGroup):
 
 
 def _fail(message: str, hint: str) -> None:
-    _say("error", message, "red")
-    if hint:
-        _say("hint", hint, "cyan")
+    if speaks():
+        _explain(ArdtoolError(message, hint))
     raise typer.Exit(1) from None
+
+
+def _explain(error: ArdtoolError) -> None:
+    _say("error", error.message, "red")
+    if error.hint:
+        _say("hint", error.hint, "cyan")
 
 
 def _say(label: str, message: str, colour: str) -> None:
@@ -137,4 +144,5 @@ def run() -> None:
         if hasattr(stream, "reconfigure"):  # a terminal that knows no β gets a question mark instead of a traceback
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about their own future
-    app(prog_name="ardtool")
+    with one_voice(_explain):
+        app(prog_name="ardtool")

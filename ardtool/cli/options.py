@@ -34,7 +34,7 @@ __all__ = [
     "share",
 ]
 
-OFF = ("target_mse",)  # settings whose None means "not used"
+OFF = ("samples", "target_mse")  # settings whose None means "not used"
 SHARED = "Shared options"
 CODES = "Where codes come from (for models that carry none)"
 

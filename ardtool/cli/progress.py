@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,8 @@ from rich.table import Column
 from rich.text import Text
 
 from ..storage.run_folder import RunFolder
+from ..training.processes import ProcessEnded
+from .processes import command_again
 from .rendering import Output, number
 
 if TYPE_CHECKING:
@@ -56,10 +57,19 @@ class TrainingProgress:
         """What to say after Ctrl-C."""
         if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
             return "Interrupted before the first epoch was done; start again."
-        root = "" if self._data_root is None else f" --data-root {shlex.quote(str(self._data_root))}"
-        skip = " --skip-bad" if self._skip_bad else ""
-        again = f"ardtool train --resume --out {shlex.quote(str(self._folder))}{root}{skip}"
-        return f"Interrupted in epoch {min(self._run.epoch + 1, self._run.epochs)} of {self._run.epochs}; continue with: {again}"
+        return f"Interrupted {_where(self._run)}; continue with: {self._again(self._folder)}"
+
+    def lost(self, error: ProcessEnded) -> ProcessEnded:
+        """What to say where several processes end: who ended, where the run stopped and how to continue."""
+        self.stop()
+        message = error.message.rstrip(".")
+        if self._run is None or self._folder is None or not self._run.epoch:
+            return ProcessEnded(f"{message} before the first epoch was done.", "Start again.")
+        return ProcessEnded(f"{message}; the run stopped {_where(self._run)}.", f"Continue with: {self._again(self._folder)}")
+
+    def _again(self, folder: Path) -> str:
+        root = [] if self._data_root is None else ["--data-root", str(self._data_root)]
+        return command_again(folder, *root, *(["--skip-bad"] if self._skip_bad else []))
 
     def started(self, run: TrainingRun, folder: Path) -> None:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch
@@ -110,6 +120,10 @@ class TrainingProgress:
         return f"epoch {min(self._run.epoch + 1, self._run.epochs)}/{self._run.epochs}"
 
 
+def _where(run: TrainingRun) -> str:
+    return f"in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"
+
+
 class _Left(ProgressColumn):
     """Time left, from the mean speed so far."""
 
@@ -137,9 +151,10 @@ def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
     beta = "" if config.beta is None else f" · β {config.beta if isinstance(config.beta, str) else f'{config.beta:g}'}"
     steered = "" if config.target_mse is None else f", steered to MSE {config.target_mse:g}"
     name = run.model.record.get("name", config.arch)
+    several = f" · {run.processes.size} processes" if run.processes.size > 1 else ""
     return {
         "data": f"{run.data.name}: {len(run.train):,} training samples{alpha}, {len(run.validation):,} for validation",
         "model": f"{config.method} · {name} network · {config.latent:,} latent axes · {parameters:,} parameters",
-        "fit": f"{config.epochs:,} epochs · batches of {run.batch_size:,}{beta}{steered} · on {run.device}",
+        "fit": f"{config.epochs:,} epochs · batches of {run.batch_size:,}{beta}{steered} · on {run.device}{several}",
         "run": str(folder),
     }

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..training.processes import active
 from .options import (
     AssumePrior,
     Data,
@@ -102,6 +103,8 @@ def relevance(
             trust=trust,
             data_root=data_root,
         )
+    if not active().is_first:
+        return
     files = []
     if out is not None:
         from ..storage.atomic import write_json

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ArdtoolError
+from ..training.processes import ProcessEnded, active
 from .options import SHARED, Device, Force, Json, Quiet, setting
+from .processes import speaks, when_ended
 from .settings import assignments, merged, unfinished_run
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def train(
     data: Annotated[str | None, setting("data", panel=DATA)] = None,
     image_size: Annotated[str | None, setting("image_size", panel=DATA)] = None,
     val_fraction: Annotated[float | None, setting("val_fraction", panel=DATA)] = None,
+    samples: Annotated[int | None, setting("samples", panel=DATA)] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of named data sets. \\[default: $ARDTOOL_DATA, else ./data]", rich_help_panel=DATA),
@@ -107,6 +110,7 @@ def train(
         "data": data,
         "image_size": image_size,
         "val_fraction": val_fraction,
+        "samples": samples,
         "latent": latent,
         "method": method,
         "arch": arch,
@@ -153,12 +157,18 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
     from .progress import TrainingProgress
 
     with TrainingProgress(output, options["data_root"], options["skip_bad"]) as progress:
+        when_ended(progress.lost)
         try:
             result = fit(settings, device=device, observer=progress, **options)
         except KeyboardInterrupt:
             progress.stop()
-            output.note(progress.interrupted())
+            if speaks():
+                output.note(progress.interrupted())
             raise typer.Exit(130) from None
+        except ProcessEnded as error:
+            raise progress.lost(error) from error
+    if not active().is_first:
+        return
     problem = None
     if not result.repeated or not (Path(result.run) / "scree.png").exists():
         try:

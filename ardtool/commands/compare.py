@@ -20,7 +20,7 @@ __all__ = ["CompareResult", "Sort", "compare"]
 SCHEMA = "ardtool.compare/1"
 Sort = Literal["method", "active", "mse"]
 # settings of every method that decide whether two methods can be compared
-COMMON = ("arch", "image_size", "batch_size", "lr", "lr_patience", "val_fraction", "threshold", "convention")
+COMMON = ("arch", "image_size", "batch_size", "lr", "lr_patience", "val_fraction", "samples", "threshold", "convention")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from ..latent.principal import PrincipalDirections, principal_directions
 from ..latent.relevance import RelevanceScores, score_axes
 from ..latent.sketch import TOLERANCE, VARIATION, EstimatorChoice, choose_estimator, sketched_norms
 from ..latent.sobol import total_effects
+from ..training.processes import Processes
 
 __all__ = ["BASES", "ESTIMATORS", "Basis", "Estimation", "Estimator", "Request", "estimate", "principal_basis"]
 
@@ -47,6 +49,7 @@ class Request:
         seed: chooses the codes, the projections and the bootstrap.
         device: where the decoder runs.
         memory: bytes that the intermediate values of one step may take, about.
+        processes: those that measure together; `exact` (by the paper's convention) and `sketch` are shared between them.
     """
 
     samples: int | None = None
@@ -58,6 +61,7 @@ class Request:
     seed: int = 0
     device: torch.device | str = "cpu"
     memory: int = MEMORY_BUDGET
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass(frozen=True)
@@ -179,11 +183,15 @@ def _estimator(
     """What measures the decoder at some codes."""
     device, memory, convention = request.device, request.memory, request.convention
     if request.estimator == "sketch":
-        return lambda part, generator: sketched_norms(
-            model, part, generator=generator, probes=probes, convention=convention, device=device, memory=memory
+        sketch = partial(sketched_norms, model, probes=probes, convention=convention, device=device, memory=memory)
+        return lambda codes, generator: _in_parts(
+            request.processes, codes, lambda part, among: sketch(part, generator=generator, among=among)
         )
     if request.estimator == "exact":
-        return lambda part, generator: column_norms(model, part, convention=convention, generator=generator, device=device, memory=memory)
+        exact = partial(column_norms, model, convention=convention, device=device, memory=memory)
+        if convention != "paper":  # no mean over samples
+            return lambda codes, generator: exact(codes, generator=generator)
+        return lambda codes, generator: _in_parts(request.processes, codes, lambda part, among: exact(part, generator=generator))
     if convention != "paper":
         raise ConfigError(f"--estimator sobol has no derivatives, so --convention {convention} is not defined for it.", "Use paper.")
     variance = axes.mean(replace(codes, centred=True).axis_variance.double()).clamp(min=torch.finfo(torch.float64).tiny)
@@ -195,6 +203,14 @@ def _estimator(
         return JacobianNorms(found.contributions / variance, found.outputs, "paper")
 
     return effects
+
+
+def _in_parts(processes: Processes, codes: Posterior, measure: Callable[[Posterior, tuple[int, int]], JacobianNorms]) -> JacobianNorms:
+    """Norms at all codes, of which each process measures a part that it is given with how many codes are before and behind it."""
+    shard = processes.shard(len(codes))
+    among = (shard.rows.start, len(codes) - shard.rows.stop)
+    parts = processes.everywhere(lambda: measure(codes.rows(shard.rows), among))
+    return parts[0] if shard.is_whole else parts[0].joined(*parts[1:])
 
 
 def _block_sizes(most: int, first: int | None) -> Iterator[int]:

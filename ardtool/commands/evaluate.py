@@ -53,7 +53,7 @@ def evaluate(
     how = Request(**request).validated()
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     unscaled = unscaled_for(opened, data, how.data_root)
-    is_named = isinstance(data, str) and data in dict(catalogue())
+    is_named = isinstance(data, str) and data in {each.name for each in catalogue()}
     subject = Subject(opened, unscaled, scaled_for(opened, unscaled), how, chosen, progress, is_named=is_named)
     found, left_out = measured(subject, wanted)
     path = metrics_path(opened.path) if out is None else Path(out)

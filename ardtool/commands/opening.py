@@ -23,6 +23,7 @@ from ..registry import find_plugin, foreign_record, load_foreign, matching_plugi
 from ..storage.header import is_ardtool_file
 from ..storage.model_file import SavedModel, load_model
 from ..storage.run_folder import RunFolder, newest_model
+from ..training.processes import Processes
 from .codes_file import read_codes
 from .memory import encoding_rows
 
@@ -147,11 +148,13 @@ def codes_for(
     seed: int = 0,
     device: torch.device | str = "cpu",
     memory: int = MEMORY_BUDGET,
+    processes: Processes | None = None,
 ) -> LatentCodes:
     """The codes to analyse a model by: from data, from a file of codes, from N(0, I), or the ones it carries.
 
     Arguments:
         rows: how many reference codes to keep, where there are so many; a model's own are as many as its file holds.
+        processes: those that encode data together; None for this one alone.
 
     Raises:
         ConfigError: more than one source is given.
@@ -167,7 +170,8 @@ def codes_for(
             raise DataError(f"'{data.name}' holds 1 sample; at least 2 are needed to measure variances.", "Give more samples.")
         most = max(MOST_CODES if latent_dim <= MOST_COVARIANCES else MOST_MAPS, rows)
         chosen = torch.randperm(len(data), generator=generator)[:most]
-        return _summarise(model, encode_all(model.autoencoder, data, device, chosen, memory=memory), "data", rows, generator)
+        posterior = encode_all(model.autoencoder, data, device, chosen, memory=memory, processes=processes)
+        return _summarise(model, posterior, "data", rows, generator)
     if latents is not None:
         return _summarise(model, read_codes(latents, model.latent_axes).posterior(), "latents", rows, generator)
     if assume_prior:
@@ -184,17 +188,26 @@ def codes_for(
 
 
 def encode_all(
-    model: Autoencoder, data: DataSet, device: torch.device | str, index: Tensor | None = None, *, memory: int = MEMORY_BUDGET
+    model: Autoencoder,
+    data: DataSet,
+    device: torch.device | str,
+    index: Tensor | None = None,
+    *,
+    memory: int = MEMORY_BUDGET,
+    processes: Processes | None = None,
 ) -> Posterior:
-    """Posteriors of data, or of the chosen samples, in inference mode.
+    """Posteriors of data, or of the chosen samples, in inference mode; each of several processes encodes a part, and gets all.
 
     Raises:
         ModelFileError: the encoder's codes have another shape than the model says, or are not finite.
     """
     chosen = torch.arange(len(data)) if index is None else index
+    processes = processes or Processes()
+    shard = processes.shard(len(chosen))
     with inference_mode(model):
         rows = encoding_rows(model, data.batch(chosen[:2], device), memory)
-        posterior = encode_batches(model, (data.batch(part, device) for part in chosen.split(rows)))
+        posterior = encode_batches(model, (data.batch(part, device) for part in chosen[shard.rows].split(rows)))
+    posterior = processes.gather_codes(posterior, shard)
     _check_codes(posterior, len(chosen), model.latent_shape[0])
     return posterior
 

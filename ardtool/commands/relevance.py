@@ -15,6 +15,7 @@ from ..latent.codes import REFERENCE_ROWS, LatentCodes
 from ..latent.jacobian import Convention
 from ..latent.relevance import AxisRelevance
 from ..storage.model_file import SavedModel
+from ..training.processes import joined
 from .estimation import BASES, ESTIMATORS, Basis, Estimator, Request, estimate
 from .inputs import data_for
 from .memory import budget_for
@@ -94,7 +95,7 @@ def relevance(
     trust: bool = False,
     data_root: Path | None = None,
 ) -> RelevanceResult:
-    """Score every latent axis of a model and find the active set (paper Eq. 18-20).
+    """Score every latent axis of a model and find the active set (paper Eq. 18-20); under `torchrun` with all processes together.
 
     Arguments:
         model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
@@ -117,14 +118,17 @@ def relevance(
         ArdtoolError: with one line that says what to change.
     """
     _check(samples, tolerance, threshold, convention=convention, estimator=estimator, basis=basis)
-    chosen = choose_device(device)
-    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-    data_set = None if data is None else data_for(opened, data, data_root)
-    memory = budget_for(max_memory, chosen)
-    rows = max(REFERENCE_ROWS, samples or 0, 0 if tolerance is None else MOST_CODES)
-    codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, rows=rows, seed=seed, device=chosen, memory=memory)
-    request = Request(samples, tolerance, threshold, convention, estimator, basis, seed, chosen, budget_for(max_memory, chosen))
-    found = score_model(opened, codes, request)
+    with joined(device) as processes:
+        chosen = choose_device(processes.device)
+        opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
+        data_set = None if data is None else processes.in_turn(lambda: data_for(opened, data, data_root))
+        sources = {"data": data_set, "latents": latents, "assume_prior": assume_prior}
+        rows = max(REFERENCE_ROWS, samples or 0, 0 if tolerance is None else MOST_CODES)
+        memory = budget_for(max_memory, chosen)
+        codes = codes_for(opened, **sources, rows=rows, seed=seed, device=chosen, memory=memory, processes=processes)
+        memory = budget_for(max_memory, chosen)
+        request = Request(samples, tolerance, threshold, convention, estimator, basis, seed, chosen, memory, processes)
+        found = score_model(opened, codes, request)
     # of data that were not made for this model, what had to be done to them matters
     notes = data_set.notes if data_set is not None and opened.method == "foreign" else ()
     return replace(found, warnings=(*found.warnings, *notes))

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
 from ..errors import ConfigError, ModelFileError, TrainingError
@@ -19,6 +22,7 @@ from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RUNS, RunFolder
 from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
+from ..training.processes import Processes, joined
 from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
 from ..training.state import flatten_state, unflatten_state
@@ -31,6 +35,8 @@ __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 1.0, 0.01
+
+_State = tuple[dict[str, Tensor], Any]
 
 
 class Observer(Protocol):
@@ -103,46 +109,69 @@ def train(
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """Train, save, and score the axes.
+    """Train, save, and score the axes; under `torchrun` with all processes together, of which the first writes the run folder.
 
     Arguments:
         config: all settings; or give single ones by name: `train(data="sprites", latent=16)`.
         out: the run folder; None for one under `runs/` named after data, method, L and seed.
         data_root: where named data sets lie.
-        device: auto, cpu, cuda[:i] or mps.
+        device: auto, cpu, cuda[:i] or mps; of several processes each takes a GPU of its own.
         resume: continue the unfinished run of these settings.
         force: train again although a run of these settings exists.
         cache: read images that were decoded before from the cache, and keep them there.
         skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
         profile: measure how near the steps come to what the hardware can do, after the last epoch.
-        observer: is told about the progress.
+        observer: is told about the progress, in each process.
 
     Raises:
         ArdtoolError: with one line that says what to change.
+        ProcessEnded: another of several processes is gone; the run can be continued.
     """
     if config is not None and settings:
         raise ConfigError(f"Both a configuration and single settings were given: {', '.join(settings)}.", "Give one of them.")
     config = config_from(settings, "train") if config is None else config.validated()
-    chosen = choose_device(device)
     tell = observer.noted if observer is not None else lambda text: None
-    data = open_data(
-        config.data, split="train", data_root=data_root, image_size=config.image_size, cache=cache, skip_bad=skip_bad, tell=tell
-    )
+    reading: dict[str, Any] = {"data_root": data_root, "cache": cache, "skip_bad": skip_bad, "tell": tell}
+    with joined(device) as processes:
+        chosen = choose_device(processes.device)
+        data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
+        run = _prepared(config, data, chosen, processes)
+        return _trained(run, out, observer, resume=resume, force=force, profile=profile)
+
+
+def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processes: Processes) -> TrainingRun:
+    """The run at epoch 0."""
     if config.image_size != "auto" and not data.is_images:
         raise ConfigError(f"--image-size is for images; '{data.name}' holds vectors.", "Leave --image-size out.")
-    run = prepare_run(resolved(config, data), data, chosen)
-    config, run.tell = run.config, tell
-    identity = _identity(config, data)
-    folder = RunFolder(Path(out)) if out is not None else _folder(config, data, identity)
-    if force:
-        folder.forget_unfinished()
-    elif folder.is_resumable:
-        _continue(run, folder, identity, resume)
-    elif folder.is_finished:
-        return _result_again(folder, identity)
-    elif resume:
-        tell(f"{folder.path} holds no unfinished run of these settings; starting with the first epoch")
-    for note in data.notes:
+    return prepare_run(resolved(config, data), data, device, processes)
+
+
+def _trained(
+    run: TrainingRun, out: str | Path | None, observer: Observer | None, *, resume: bool, force: bool, profile: bool
+) -> TrainResult:
+    """Begin, continue or repeat the run."""
+    identity = _identity(run.config, run.data)
+    run.processes.agree(identity)
+    run.tell = tell = observer.noted if observer is not None else lambda text: None
+
+    def find() -> tuple[RunFolder, TrainResult | _State | None]:
+        folder = RunFolder(Path(out)) if out is not None else _folder(run.config, run.data, identity)
+        if force:
+            folder.forget_unfinished()
+        elif folder.is_resumable:
+            return folder, _unfinished_state(folder, identity, resume)
+        elif folder.is_finished:
+            return folder, _result_again(folder, identity)
+        elif resume:
+            tell(f"{folder.path} holds no unfinished run of these settings; starting with the first epoch")
+        return folder, None
+
+    folder, found = run.processes.on_first(find)
+    if isinstance(found, TrainResult):
+        return found
+    if found is not None:
+        _restore(run, folder, found)
+    for note in run.data.notes:
         tell(note)
     if observer is not None:
         observer.started(run, folder.path)
@@ -177,8 +206,8 @@ def _identity_of(folder: RunFolder) -> dict[str, Any] | None:
         return {}
 
 
-def _continue(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], resume: bool) -> None:
-    """Restore the unfinished run of a folder.
+def _unfinished_state(folder: RunFolder, identity: dict[str, Any], resume: bool) -> _State:
+    """The state of the unfinished run of a folder.
 
     Raises:
         TrainingError: it is another run, or the user did not ask for it to be continued.
@@ -190,8 +219,13 @@ def _continue(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], res
         raise TrainingError(
             f"{folder.path} holds an unfinished run of these settings.", "Continue it with --resume, or start again with --force."
         )
+    return folder.checkpoint_tensors(), record["state"]
+
+
+def _restore(run: TrainingRun, folder: RunFolder, state: _State) -> None:
+    """Continue from a state, or raise `ModelFileError` where it is damaged."""
     try:
-        run.restore(unflatten_state(folder.checkpoint_tensors(), record["state"]))
+        run.restore(unflatten_state(*state))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise folder.damaged(error) from error
 
@@ -224,7 +258,7 @@ def _fit(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], observer
     def after_epoch(record: EpochRecord) -> None:
         nonlocal due
         began = time.monotonic()
-        if began >= due or run.epoch == run.epochs:
+        if run.processes.is_first and (began >= due or run.epoch == run.epochs):
             tensors, skeleton = flatten_state(run.state())
             folder.write_checkpoint(tensors, {"state": skeleton, "settings": run.config.to_dict(), "identity": identity})
             folder.write_history([each.to_dict() for each in run.history])
@@ -242,15 +276,16 @@ def _finish(run: TrainingRun, folder: RunFolder, identity: dict[str, Any]) -> Tr
     codes = run.final_codes()
     metadata = run_metadata(run, identity)
     model = SavedModel(run.model, codes, metadata, folder.model, run.data.scaling)
-    scores = score_model(model, codes, Request(threshold=run.config.threshold, device=run.device))
+    scores = score_model(model, codes, Request(threshold=run.config.threshold, device=run.device, processes=run.processes))
     model = replace(model, metadata=metadata | {"relevance": relevance_record(scores)})
-    folder.forget_pictures()
-    save_model(model, folder.model)
-    folder.write_settings(run.config.to_dict())
-    folder.write_history([each.to_dict() for each in run.history])
-    write_json(folder.relevance, scores.to_dict())
-    folder.mark_newest()
-    folder.forget_unfinished()
+    if run.processes.is_first:
+        folder.forget_pictures()
+        save_model(model, folder.model)
+        folder.write_settings(run.config.to_dict())
+        folder.write_history([each.to_dict() for each in run.history])
+        write_json(folder.relevance, scores.to_dict())
+        folder.mark_newest()
+        folder.forget_unfinished()
     return _result(folder, model, scores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +16,27 @@ from ..latent.traversal import traversal_codes, traversal_offsets
 from ..report.figures import save_figure, traversal_figure, traversal_frames, vector_traversal_figure
 from ..storage.images import save_gif, to_uint8
 from ..storage.model_file import SavedModel
+from .axis_factors import axis_factors
 from .inputs import data_for
 from .opening import ModelLike, choose_device, codes_for, measured_by, open_model
 from .relevance import active_axes_of
 from .sample import FilesResult, decode_in_units, pixel_range
 
-__all__ = ["traverse"]
+__all__ = ["TraversalResult", "traverse"]
 
 MOST_ROWS = 64
 GIF_STEPS = 15
+
+
+@dataclass(frozen=True)
+class TraversalResult(FilesResult):
+    """A picture of some axes.
+
+    Attributes:
+        factors: for each of `axes` the known factor that it follows most, or None where it follows none; None without known factors.
+    """
+
+    factors: list[str | None] | None = None
 
 
 def traverse(
@@ -44,8 +57,10 @@ def traverse(
     plugin: str | None = None,
     trust: bool = False,
     data_root: Path | None = None,
-) -> FilesResult:
+) -> TraversalResult:
     """Move one axis at a time over ±sigmas standard deviations of its codes and draw what the decoder makes of it.
+
+    With data whose factors are known, a row says which factor its axis follows most (`axis_factors.py`).
 
     Arguments:
         axes: all of them, the relevant ones, or a list; always drawn by descending relevance.
@@ -71,7 +86,10 @@ def traverse(
     order = _rows(axes, active, shares)
     start, context = _start(codes, reference)
     latent = opened.latent_axes
+    followed = None if data_set is None else axis_factors(opened, data_set, chosen, seed)
+    factors = None if followed is None else [followed[axis] for axis in order]
     labels = [f"{latent.noun} {opened.original_axes[axis]} · {100 * shares[axis]:.1f} %" for axis in order]
+    labels = [f"{label} · {factor}" if factor else label for label, factor in zip(labels, factors or [None] * len(order), strict=True)]
     relevant = sum(axis in active for axis in order)
     files, shape = [], [len(order), steps, *opened.autoencoder.input_shape]
 
@@ -85,7 +103,7 @@ def traverse(
         files.append(str(path))
     if gif or path.suffix.lower() == ".gif":
         files.append(_animate(opened, decoded(max(steps, GIF_STEPS)), labels, path.with_suffix(".gif")))
-    return FilesResult("ardtool.traverse/1", files, shape, order, seed)
+    return TraversalResult("ardtool.traverse/1", files, shape, order, seed, factors)
 
 
 def _rows(axes: str | Sequence[int], active: list[int], shares: list[float]) -> list[int]:

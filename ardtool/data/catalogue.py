@@ -1,8 +1,8 @@
 """Every data set that has a name, and the one door to all data: `open_data`.
 
-A new data set is one file in this folder and one line in `TABLE`. Anything else is a path: a folder, `.zip` or `.tar` of images (or
-`.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), a `.npy` or `.npz` file of vectors or images, or a `.csv` or `.csv.gz` file of vectors. A
-name wins over a folder of the same name in the working directory; write `./name` for the folder.
+A new data set is one file in this folder, which ends with a `NamedSet`, and one line in `NAMED`. Anything else is a path: a folder,
+`.zip` or `.tar` of images (or `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), a `.npy` or `.npz` file of vectors or images, or a `.csv` or
+`.csv.gz` file of vectors. A name wins over a folder of the same name in the working directory; write `./name` for the folder.
 """
 
 from __future__ import annotations
@@ -13,58 +13,44 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import DataError
-from .arrays import MapChoice, open_arrays, resize_images
-from .celeba import open_celeba
-from .cifar10 import open_cifar10
-from .dataset import DataSet, check_samples
-from .dsprites import open_dsprites
-from .dsprites_render import open_dsprites_render
+from .celeba import CELEBA
+from .cifar10 import CIFAR10
+from .dsprites import DSPRITES
+from .dsprites_render import DSPRITES_RENDER
 from .factors import DrawnImages
-from .fashion_mnist import open_fashion_mnist
+from .fashion_mnist import FASHION_MNIST
 from .image_files import EXTENSIONS, is_archive, reason_of
-from .imagenet32 import open_imagenet32
-from .images import open_images, parse_size
-from .mnist import open_mnist
-from .shapes3d import open_shapes3d
-from .shapes3d_render import open_shapes3d_render
-from .sprites import FACTOR_NAMES, open_sprites
-from .tables import TABLES, open_table
+from .imagenet32 import IMAGENET32
+from .mnist import MNIST
+from .named import NamedSet
+from .shapes3d import SHAPES3D
+from .shapes3d_render import SHAPES3D_RENDER
+from .sprites import SPRITES
 
-__all__ = ["catalogue", "default_data_root", "open_data"]
+if TYPE_CHECKING:
+    from .arrays import MapChoice
+    from .dataset import DataSet
+
+__all__ = ["catalogue", "default_data_root", "named_set", "open_data"]
 
 PATHS = "a folder, .zip, .tar, .npy, .npz or .csv"
 SPLITS = ("train", "test")
-
-
-def _sprites(factor_count: int, data_root: Path, split: str) -> DataSet:
-    return open_sprites(factor_count, split)
-
-
-TABLE: dict[str, tuple[str, Callable[[Path, str], DataSet]]] = {
-    "mnist": ("70,000 handwritten digits, 1x32x32 (read from the data root, else downloaded)", open_mnist),
-    "fashion-mnist": ("70,000 images of clothes, 1x32x32, MIT licence (read from the data root, else downloaded)", open_fashion_mnist),
-    "cifar10": ("60,000 images of ten classes, 3x32x32, no licence stated (read from the data root, else downloaded)", open_cifar10),
-    "celeba": ("202,599 faces, 3x64x64 from the middle, for non-commercial research (files from mmlab.ie.cuhk.edu.hk)", open_celeba),
-    "imagenet32": ("1,331,167 images of ImageNet, 3x32x32, for non-commercial research (files from image-net.org)", open_imagenet32),
-    "dsprites": ("737,280 white shapes on black, 1x64x64, 5 known factors and a constant, Apache 2.0 (file from GitHub)", open_dsprites),
-    "shapes3d": ("480,000 shapes in a room, 3x64x64, 6 known factors, Apache 2.0 (file from github.com, needs h5py)", open_shapes3d),
-    "dsprites-render": (
-        "737,280 images drawn like those of dsprites, 1x64x64, 5 known factors (nothing to download)",
-        open_dsprites_render,
-    ),
-    "shapes3d-render": (
-        "480,000 images drawn like those of shapes3d, 3x64x64, 6 known factors (nothing to download)",
-        open_shapes3d_render,
-    ),
-    "sprites": ("10,000 drawn ellipses, 3x32x32, 4 known factors (nothing to download)", partial(_sprites, 4)),
-    **{
-        f"sprites-{count}": (f"the same with {count} known factors: {', '.join(FACTOR_NAMES[:count])}", partial(_sprites, count))
-        for count in range(2, len(FACTOR_NAMES) + 1)
-    },
-}
-"""Name → (summary, opener from data root and split)."""
+NAMED = (
+    CELEBA,
+    CIFAR10,
+    DSPRITES,
+    DSPRITES_RENDER,
+    FASHION_MNIST,
+    IMAGENET32,
+    MNIST,
+    SHAPES3D,
+    SHAPES3D_RENDER,
+    *SPRITES,
+)
+TABLE: dict[str, NamedSet] = {each.name: each for each in sorted(NAMED, key=lambda each: each.name)}
 
 
 def open_data(
@@ -96,10 +82,13 @@ def open_data(
         DataError: the data cannot be found, read or used.
         ConfigError: `image_size` is no size.
     """
+    from .dataset import check_samples
+    from .images import open_images
+
     if split not in SPLITS:
         raise DataError(f"Unknown split '{split}'; expected {' or '.join(SPLITS)}.")
     if name in TABLE:
-        data = TABLE[name][1](data_root or default_data_root(), split)
+        data = TABLE[name].opener(data_root or default_data_root(), split)
         data = _resized(replace(data, name=name), image_size)
     else:
         images = partial(open_images, image_size=image_size, channels=channels, cache=cache, skip_bad=skip_bad, tell=tell)
@@ -107,9 +96,20 @@ def open_data(
     return check_samples(data) if for_training else data
 
 
-def catalogue() -> list[tuple[str, str]]:
-    """Rows (name, summary) of all named data sets, sorted by name."""
-    return [(name, TABLE[name][0]) for name in sorted(TABLE)]
+def catalogue() -> list[NamedSet]:
+    """All named data sets, sorted by name."""
+    return list(TABLE.values())
+
+
+def named_set(name: str) -> NamedSet:
+    """The data set of a name.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if name not in TABLE:
+        raise _unknown(name)
+    return TABLE[name]
 
 
 def default_data_root() -> Path:
@@ -119,6 +119,9 @@ def default_data_root() -> Path:
 
 def _resized(data: DataSet, image_size: str | tuple[int, int]) -> DataSet:
     """A named data set in the size asked for; its own settings, which belong to its own size, are then left out."""
+    from .arrays import resize_images
+    from .images import parse_size
+
     size = parse_size(image_size)
     if size is None or data.shape[1:] == size:
         return data
@@ -148,9 +151,13 @@ def _existing_path(name: str) -> Path:
         raise DataError(f"The data path '{name}' cannot be read: {reason_of(error)}.", "Change its permissions.") from error
     if path.suffix or "/" in name or os.sep in name:
         raise DataError(f"The data path '{name}' does not exist.", f"Give a path to {PATHS}, or a name from `ardtool data`.")
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> DataError:
     near = difflib.get_close_matches(name.lower(), TABLE, n=1)
-    raise DataError(
-        f"Unknown data set '{name}'; expected one of {', '.join(sorted(TABLE))}, or a path to {PATHS}.",
+    return DataError(
+        f"Unknown data set '{name}'; expected one of {', '.join(TABLE)}, or a path to {PATHS}.",
         f"Did you mean '{near[0]}'?" if near else "`ardtool data` lists the names and where files are looked for.",
     )
 
@@ -161,6 +168,9 @@ def _open_path(path: Path, image_size: str | tuple[int, int], pixel_map: MapChoi
     Raises:
         DataError: a kind of file that is not read.
     """
+    from .arrays import open_arrays
+    from .tables import TABLES, open_table
+
     suffix = path.suffix.lower()
     if path.is_dir() or is_archive(path):
         return images(path)

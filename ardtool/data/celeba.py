@@ -13,14 +13,16 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from .dataset import DataSet
 from .equal_images import decode_equal, image_names
+from .named import NamedSet
 from .originals import Original, first_file
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["open_celeba"]
+    from .dataset import DataSet
+
+__all__ = ["CELEBA", "open_celeba"]
 
 FOLDERS = (".", "celeba", "CelebA", "Img", "CelebA/Img", "celeba/Img")
 IMAGES = ("img_align_celeba", "img_align_celeba.zip")
@@ -50,7 +52,9 @@ def open_celeba(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the files are damaged, incomplete, contradict each other, or are not found.
     """
-    images, listed = first_file(data_root, FOLDERS, IMAGES), first_file(data_root, LIST_FOLDERS, LISTS)
+    from .dataset import DataSet
+
+    images, listed = _look(data_root).values()
     if images is None and listed is None:
         raise ORIGINAL.missing(data_root)
     if images is None or listed is None:
@@ -68,6 +72,11 @@ def open_celeba(data_root: Path, split: str) -> DataSet:
         validation=COUNTS[VALIDATION] if split == "train" else 0,
         settings=dict(SETTINGS),
     )
+
+
+def _look(data_root: Path) -> dict[str, Path | None]:
+    """Where the images and their list are."""
+    return {IMAGES[1]: first_file(data_root, FOLDERS, IMAGES), LISTS[0]: first_file(data_root, LIST_FOLDERS, LISTS)}
 
 
 def _middle(image: Image.Image) -> Image.Image:
@@ -112,3 +121,15 @@ def _check_same(images: Path, listed: Path, found: dict[str, str], parts: dict[s
     if unknown:
         which = f"{len(unknown):,} image{'s' if len(unknown) > 1 else ''} without a line in {listed.name}, the first is {unknown[0]}"
         raise ORIGINAL.damaged(f"{images} holds {which}")
+
+
+CELEBA = NamedSet(
+    name="celeba",
+    summary="photographs of faces",
+    shape=(3, SIDE, SIDE),
+    samples=sum(COUNTS.values()),
+    opener=open_celeba,
+    original=ORIGINAL,
+    folders=LIST_FOLDERS,
+    look=_look,
+)

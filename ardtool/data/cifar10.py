@@ -18,16 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import torch
-
-from .dataset import DataSet
+from .named import NamedSet
 from .numpy_pickle import read_arrays
 from .originals import Original, check_md5, download, first_file
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["open_cifar10"]
+    from .dataset import DataSet
+
+__all__ = ["CIFAR10", "open_cifar10"]
 
 FOLDERS = (".", "cifar10", "cifar-10", "CIFAR10", "CIFAR-10")
 BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
@@ -63,6 +63,10 @@ def open_cifar10(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the files are damaged or incomplete, ask for code to be run, or are neither found nor downloaded.
     """
+    import torch
+
+    from .dataset import DataSet
+
     path = _find(data_root, split) or _download(data_root, split)
     return DataSet(
         name="cifar10",
@@ -79,6 +83,17 @@ def _find(data_root: Path, split: str) -> Path | None:
     python = (f"cifar-10-batches-py/{first}", "cifar-10-python.tar.gz", first)
     binary = (f"cifar-10-batches-bin/{first}.bin", "cifar-10-binary.tar.gz", f"{first}.bin")
     return first_file(data_root, FOLDERS, (*python, *binary))
+
+
+def _look(data_root: Path) -> dict[str, Path | None]:
+    """Where each batch is: in an archive, or a file."""
+    parts: dict[str, Path | None] = {}
+    for split, names in BATCHES.items():
+        first = _find(data_root, split)
+        for name in names:
+            batch = first if first is None or first.name.endswith(".tar.gz") else first.with_name(name + first.suffix)
+            parts[name] = batch if batch is not None and batch.is_file() else None
+    return parts
 
 
 def _read(path: Path, names: tuple[str, ...]) -> np.ndarray:
@@ -179,3 +194,16 @@ def _download(data_root: Path, split: str) -> Path:
     if path is None:
         raise ORIGINAL.missing(data_root, reason)
     return path
+
+
+CIFAR10 = NamedSet(
+    name="cifar10",
+    summary="photographs, ten classes",
+    shape=(3, 32, 32),
+    samples=60_000,
+    opener=open_cifar10,
+    original=ORIGINAL,
+    folders=FOLDERS,
+    look=_look,
+    downloads=True,
+)

@@ -161,13 +161,18 @@ class DataSet:
         return digest.hexdigest()
 
 
-def split_indices(data: DataSet, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Disjoint index tensors (training, validation).
+def split_indices(data: DataSet, fraction: float, seed: int, samples: int | None = None) -> tuple[Tensor, Tensor]:
+    """Disjoint index tensors (training, validation), ascending.
 
     The official split where the data set has one, else `fraction` of the samples drawn with `seed`.
 
+    Arguments:
+        samples: keep so many training samples, drawn with `seed`, and for validation at most a ninth as many (at least one), so that
+            validating takes no longer beside training than it does by default; None keeps all. A smaller number keeps a part of what a
+            larger one keeps.
+
     Raises:
-        DataError: fewer than two samples.
+        DataError: fewer than two samples, or fewer training samples than asked for.
     """
     n = len(data)
     if n < 2:
@@ -175,11 +180,25 @@ def split_indices(data: DataSet, fraction: float, seed: int) -> tuple[Tensor, Te
             f"'{data.name}' holds {n} sample{'' if n == 1 else 's'}; at least 2 are needed to train and validate.",
             "Give a data set with more samples.",
         )
+    generator = torch.Generator().manual_seed(seed)
     if data.validation:
-        return torch.arange(n - data.validation), torch.arange(n - data.validation, n)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    held_out = min(max(1, round(n * fraction)), n - 1)
-    return order[held_out:].sort().values, order[:held_out].sort().values
+        train, validation = torch.arange(n - data.validation), torch.arange(n - data.validation, n)
+    else:
+        order = torch.randperm(n, generator=generator)
+        held_out = min(max(1, round(n * fraction)), n - 1)
+        train, validation = order[held_out:].sort().values, order[:held_out].sort().values
+    if samples is None:
+        return train, validation
+    if samples > len(train):
+        raise DataError(
+            f"'{data.name}' has {len(train):,} samples to train on; found --samples {samples}.", "Leave --samples out to train on all."
+        )
+    return _some(train, samples, generator), _some(validation, max(1, samples // 9), generator)
+
+
+def _some(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """At most so many of the indices, drawn, in their order."""
+    return index[torch.randperm(len(index), generator=generator)[:count].sort().values]
 
 
 def check_samples(data: DataSet) -> DataSet:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from .dataset import DataSet
 from .dsprites_render import GRID, SETTINGS, notes
+from .named import NamedSet
 from .originals import Original, check_md5, first_file
 
-__all__ = ["open_dsprites"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .dataset import DataSet
+
+__all__ = ["DSPRITES", "open_dsprites"]
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 FOLDERS = (".", "dsprites", "dSprites", "dsprites-dataset")
@@ -43,6 +45,8 @@ def open_dsprites(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the file is damaged, or not found.
     """
+    from .dataset import DataSet
+
     path = first_file(data_root, FOLDERS, (FILE,))
     if path is None:
         raise ORIGINAL.missing(data_root)
@@ -67,6 +71,8 @@ def open_dsprites(data_root: Path, split: str) -> DataSet:
 
 def _images(path: Path, archive: zipfile.ZipFile) -> Tensor:
     """The images with shape (N, 1, 64, 64), 0 and 255, unpacked block by block."""
+    import torch
+
     images = torch.empty(COUNT, 1, SIDE, SIDE, dtype=torch.uint8)
     with archive.open("imgs.npy") as stream:
         _check_header(path, "imgs", _header(stream), (COUNT, SIDE, SIDE), "uint8")
@@ -84,6 +90,7 @@ def _images(path: Path, archive: zipfile.ZipFile) -> Tensor:
 def _factors(path: Path, archive: zipfile.ZipFile) -> Tensor:
     """The factors with shape (N, 6), int64."""
     import numpy as np
+    import torch
 
     with archive.open("latents_classes.npy") as stream:
         factors = np.lib.format.read_array(stream, allow_pickle=False)
@@ -105,3 +112,16 @@ def _check_header(path: Path, key: str, header: tuple[tuple[int, ...], bool, Any
     if found != shape or dtype.name != kind or by_columns:
         order = ", by columns" if by_columns else ""
         raise ORIGINAL.damaged(f"{path}: '{key}' is {dtype} with shape {found}{order}; expected {kind} with shape {shape}")
+
+
+DSPRITES = NamedSet(
+    name="dsprites",
+    summary="a white shape on black",
+    shape=(1, SIDE, SIDE),
+    samples=COUNT,
+    opener=open_dsprites,
+    factors=GRID.values,
+    original=ORIGINAL,
+    folders=FOLDERS,
+    look=lambda data_root: {FILE: first_file(data_root, FOLDERS, (FILE,))},
+)

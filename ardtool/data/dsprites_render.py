@@ -31,14 +31,18 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from .dataset import DataSet
 from .factors import DrawnImages, FactorGrid
+from .named import NamedSet
 
-__all__ = ["CONSTANT", "GRID", "SETTINGS", "SHAPES", "draw", "images", "notes", "open_dsprites_render"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .dataset import DataSet
+
+__all__ = ["CONSTANT", "DSPRITES_RENDER", "GRID", "SETTINGS", "SHAPES", "draw", "images", "notes", "open_dsprites_render"]
 
 GRID = FactorGrid(("colour", "shape", "scale", "orientation", "x position", "y position"), (1, 3, 6, 40, 32, 32))
 SETTINGS = {"arch": "paper-dsprites", "epochs": 35, "likelihood": "bernoulli"}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
@@ -70,6 +74,8 @@ def draw(factors: Tensor) -> Tensor:
 
 def _drawn(factors: Tensor) -> Tensor:
     """Images of factor values that are known to be of the grid; to check them again would wait for the GPU."""
+    import torch
+
     _, shape, scale, orientation, *position = factors.long().unbind(dim=1)
     x, y = (16 + 32 * each.double() / 31 for each in position)
     first_row, first_column = (each.floor().long() - REACH for each in (y, x))
@@ -95,6 +101,8 @@ def notes(split: str) -> tuple[str, ...]:
 
 def open_dsprites_render(data_root: Path, split: str) -> DataSet:
     """All images, for either split; nothing is read, so `data_root` is not looked at."""
+    from .dataset import DataSet
+
     return DataSet(
         name="dsprites-render",
         values=images(),
@@ -117,13 +125,15 @@ def _sprite_coordinates(right: Tensor, down: Tensor, orientation: Tensor, scale:
 @cache
 def _turns(device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines of all orientations."""
+    import torch
+
     angles = [2 * math.pi * (k % TURNS) / TURNS for k in range(TURNS + 1)]
     cosines, sines = ([function(angle) for angle in angles] for function in (math.cos, math.sin))
     return torch.tensor(cosines, dtype=torch.float64, device=device), torch.tensor(sines, dtype=torch.float64, device=device)
 
 
 def _square(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs(), v.abs()) < SQUARE
+    return u.abs().maximum(v.abs()) < SQUARE
 
 
 def _ellipse(u: Tensor, v: Tensor) -> Tensor:
@@ -136,3 +146,13 @@ def _heart(u: Tensor, v: Tensor) -> Tensor:
     middle = 4 - 2 * square - 8 * square**2
     half = square.sqrt() * (19 - 8 * square)
     return ((HEART_SHIFT - v) / HEART_HEIGHT - middle).abs() < half
+
+
+DSPRITES_RENDER = NamedSet(
+    name="dsprites-render",
+    summary="drawn like dsprites",
+    shape=(1, SIDE, SIDE),
+    samples=len(GRID),
+    opener=open_dsprites_render,
+    factors=GRID.values,
+)

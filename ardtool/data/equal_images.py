@@ -15,13 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from .originals import Original
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
 __all__ = ["decode_equal", "image_names"]
 
@@ -73,6 +71,7 @@ def decode_equal(
         DataError: an image cannot be decoded, or has another size; the first one in order is named.
     """
     import numpy as np
+    import torch
     from PIL import Image
 
     images = np.empty((len(names), 3, *size), dtype=np.uint8)

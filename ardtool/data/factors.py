@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = ["DrawnImages", "FactorGrid"]
 
@@ -33,6 +35,11 @@ class FactorGrid:
         return math.prod(self.sizes)
 
     @property
+    def values(self) -> dict[str, int]:
+        """How many values each factor has, by name."""
+        return dict(zip(self.names, self.sizes, strict=True))
+
+    @property
     def varying(self) -> tuple[int, ...]:
         """The factors that have more than one value."""
         return tuple(factor for factor, size in enumerate(self.sizes) if size > 1)
@@ -50,6 +57,8 @@ class FactorGrid:
 
     def digits_of(self, index: Tensor) -> Tensor:
         """Factor values as by `factors_of`, of indices that are known to be in the grid: to check them would wait for a GPU."""
+        import torch
+
         columns = []
         for size in reversed(self.sizes):
             columns.append(index % size)
@@ -63,7 +72,7 @@ class FactorGrid:
             DataError: another number of factors, or a value that the factor does not have.
         """
         self.check(factors)
-        index = torch.zeros(len(factors), dtype=torch.int64, device=factors.device)
+        index = factors.new_zeros(len(factors)).long()
         for column, size in zip(factors.long().T, self.sizes, strict=True):
             index = index * size + column
         return index
@@ -78,7 +87,7 @@ class FactorGrid:
                 raise DataError(f"The factor '{name}' has the values 0 to {size - 1}; found {wrong}.", str(self))
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} ({size})" for name, size in zip(self.names, self.sizes, strict=True))
+        return ", ".join(f"{name} ({size})" for name, size in self.values.items())
 
 
 @dataclass(frozen=True)
@@ -95,11 +104,16 @@ class DrawnImages:
     image_shape: tuple[int, int, int]
     draw: Callable[[Tensor], Tensor]
 
-    dtype = torch.uint8
     ndim = 4
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        import torch
+
+        return torch.uint8
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,6 +122,8 @@ class DrawnImages:
 
     def take(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """The images of some indices, drawn on a device."""
+        import torch
+
         chosen = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else self._whole(index)
         return self.draw(self.grid.factors_of(chosen).to(device))
 
@@ -117,6 +133,8 @@ class DrawnImages:
 
     def _whole(self, index: Tensor) -> Tensor:
         """An index as a tensor takes it, counted from 0."""
+        import torch
+
         if index.dtype == torch.bool:
             return index.nonzero()[:, 0]
         return torch.where(index < 0, index + len(self), index)

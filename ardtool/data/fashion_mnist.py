@@ -9,14 +9,16 @@ with these data: they get the network for MNIST and the default number of epochs
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from .dataset import DataSet
 from .mnist import FILES, PADDING, find_images, read_idx_images
+from .named import NamedSet
 from .originals import Original, check_md5, download
 
-__all__ = ["open_fashion_mnist"]
+if TYPE_CHECKING:
+    from .dataset import DataSet
+
+__all__ = ["FASHION_MNIST", "open_fashion_mnist"]
 
 FOLDERS = ("FashionMNIST/raw", "FashionMNIST", "fashion-mnist/data/fashion", "fashion-mnist", "fashion_mnist", "data/fashion")
 COUNTS = {"train": 60_000, "test": 10_000}
@@ -38,6 +40,10 @@ def open_fashion_mnist(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the files are damaged, or neither found nor downloaded.
     """
+    import torch
+
+    from .dataset import DataSet
+
     path = find_images(data_root, split, FOLDERS) or _download(data_root, split)
     if path.suffix == ".gz":
         check_md5(ORIGINAL, path, CHECKSUMS[split])
@@ -66,8 +72,21 @@ def _download(data_root: Path, split: str) -> Path:
 
         FashionMNIST(str(data_root), download=True)
 
-    reason = download(data_root / "FashionMNIST" / "raw", fetch)
+    reason = download(data_root / ORIGINAL.folder, fetch)
     path = None if reason else find_images(data_root, split, FOLDERS)
     if path is None:
         raise ORIGINAL.missing(data_root, reason)
     return path
+
+
+FASHION_MNIST = NamedSet(
+    name="fashion-mnist",
+    summary="images of clothes",
+    shape=(1, 32, 32),
+    samples=70_000,
+    opener=open_fashion_mnist,
+    original=ORIGINAL,
+    folders=FOLDERS,
+    look=lambda data_root: {name: find_images(data_root, split, FOLDERS) for split, name in FILES.items()},
+    downloads=True,
+)

@@ -18,18 +18,18 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from .dataset import DataSet
 from .equal_images import decode_equal, image_names
+from .named import NamedSet
 from .numpy_pickle import read_arrays
 from .originals import Original, first_file
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
-__all__ = ["open_imagenet32"]
+    from .dataset import DataSet
+
+__all__ = ["IMAGENET32", "open_imagenet32"]
 
 HOMES = (".", "imagenet32", "Imagenet32", "ImageNet32")
 OWN_FOLDERS = {
@@ -62,16 +62,15 @@ def open_imagenet32(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the files are damaged or incomplete, ask for code to be run, or are not found.
     """
-    first = next(iter(BATCHES[split]))
-    folders = [f"{home}/{own}" for home in HOMES for own in OWN_FOLDERS[split]]
-    path = first_file(data_root, folders, (first, f"{first}.npz"))
-    if path is not None:
-        values = _read_batches(path, BATCHES[split])
-    else:
-        folder = first_file(data_root, HOMES, IMAGE_FOLDERS[split])
-        if folder is None:
-            raise ORIGINAL.missing(data_root)
+    from .dataset import DataSet
+
+    batches, folder = _first_batch(data_root, split), _image_folder(data_root, split)
+    if batches is not None:
+        values = _read_batches(batches, BATCHES[split])
+    elif folder is not None:
         values = _read_images(folder, split)
+    else:
+        raise ORIGINAL.missing(data_root)
     return DataSet(
         name="imagenet32",
         values=values,
@@ -79,6 +78,32 @@ def open_imagenet32(data_root: Path, split: str) -> DataSet:
         validation=VALIDATION if split == "train" else 0,
         settings=dict(SETTINGS),
     )
+
+
+def _first_batch(data_root: Path, split: str) -> Path | None:
+    """The file of the split's first batch."""
+    first = next(iter(BATCHES[split]))
+    folders = [f"{home}/{own}" for home in HOMES for own in OWN_FOLDERS[split]]
+    return first_file(data_root, folders, (first, f"{first}.npz"))
+
+
+def _image_folder(data_root: Path, split: str) -> Path | None:
+    """The folder of the split's image files."""
+    return first_file(data_root, HOMES, IMAGE_FOLDERS[split])
+
+
+def _look(data_root: Path) -> dict[str, Path | None]:
+    """Where each batch is, or the folder of images in place of the batches of its split."""
+    parts: dict[str, Path | None] = {}
+    for split, names in BATCHES.items():
+        first, folder = _first_batch(data_root, split), _image_folder(data_root, split)
+        if first is None and folder is not None:
+            parts[folder.name] = folder
+            continue
+        for name in names:
+            batch = None if first is None else first.with_name(name + first.suffix)
+            parts[name] = batch if batch is not None and batch.is_file() else None
+    return parts
 
 
 def _read_batches(first: Path, sizes: dict[str, int]) -> Tensor:
@@ -91,6 +116,8 @@ def _read_batches(first: Path, sizes: dict[str, int]) -> Tensor:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ORIGINAL.damaged(f"{first.parent} is incomplete: {', '.join(missing)} is not in it")
+    import torch
+
     images = torch.empty(sum(sizes.values()), VALUES, dtype=torch.uint8)
     filled = images.numpy()
     start = 0
@@ -145,3 +172,15 @@ def _read_images(folder: Path, split: str) -> Tensor:
         last = {(2 * number + 1) * len(names) // (2 * VALIDATION) for number in range(VALIDATION)}
         names = [name for k, name in enumerate(names) if k not in last] + [names[k] for k in sorted(last)]
     return decode_equal(ORIGINAL, folder, names, (SIDE, SIDE), (SIDE, SIDE))
+
+
+IMAGENET32 = NamedSet(
+    name="imagenet32",
+    summary="photographs, 1,000 classes",
+    shape=(3, SIDE, SIDE),
+    samples=sum(max(counts) for counts in IMAGE_COUNTS.values()),
+    opener=open_imagenet32,
+    original=ORIGINAL,
+    folders=HOMES,
+    look=_look,
+)

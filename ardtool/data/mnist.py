@@ -11,15 +11,18 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import DataError
-from .dataset import DataSet
-from .originals import download, first_file
+from .named import NamedSet
+from .originals import Original, download, first_file
 
-__all__ = ["find_images", "open_mnist", "read_idx_images"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .dataset import DataSet
+
+__all__ = ["FILES", "MNIST", "PADDING", "find_images", "open_mnist", "read_idx_images"]
 
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 FOLDERS = (".", "raw", "MNIST/raw", "mnist")  # below the data root, searched in this order
@@ -27,6 +30,14 @@ MAGIC = 2051
 SIDE = 28
 PADDING = 2
 SETTINGS = {"arch": "paper-mnist", "epochs": 50}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 4 and 6
+ORIGINAL = Original(
+    title="MNIST",
+    files=f"{FILES['train']} and {FILES['test']} (plain or .gz)",
+    site="https://ossci-datasets.s3.amazonaws.com/mnist",  # the copy that torchvision downloads; the authors' page has no files any more
+    licence="none stated; often given as CC BY-SA 3.0",
+    folder="MNIST/raw",
+    instead="--data takes any folder of images, and --data sprites needs no files",
+)
 
 
 def open_mnist(data_root: Path, split: str) -> DataSet:
@@ -35,6 +46,10 @@ def open_mnist(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the files are damaged, or neither found nor downloaded.
     """
+    import torch
+
+    from .dataset import DataSet
+
     path = find_images(data_root, split) or _download(data_root, split)
     images = torch.nn.functional.pad(read_idx_images(path), (PADDING,) * 4)
     return DataSet(
@@ -58,6 +73,8 @@ def read_idx_images(path: Path) -> Tensor:
     Raises:
         DataError: the file cannot be read, is no idx image file, or has another length than its header says.
     """
+    import torch
+
     hint = f"Delete {path} and run the command again to download it anew."
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -83,20 +100,27 @@ def _download(data_root: Path, split: str) -> Path:
     Raises:
         DataError: the download failed, with the files to fetch by hand.
     """
-    hint = (
-        f"Put {FILES['train']} and {FILES['test']} (plain or .gz) into {data_root / 'MNIST' / 'raw'}, "
-        "or name the folder that has them with --data-root."
-    )
 
     def fetch() -> None:
         from torchvision.datasets import MNIST
 
         MNIST(str(data_root), download=True)
 
-    reason = download(data_root / "MNIST" / "raw", fetch)
-    if reason:
-        raise DataError(f"MNIST is not under {data_root} and could not be downloaded: {reason}.", hint)
-    path = find_images(data_root, split)
+    reason = download(data_root / ORIGINAL.folder, fetch)
+    path = None if reason else find_images(data_root, split)
     if path is None:
-        raise DataError(f"MNIST was downloaded into {data_root}, but {FILES[split]} is not there.", hint)
+        raise ORIGINAL.missing(data_root, reason)
     return path
+
+
+MNIST = NamedSet(
+    name="mnist",
+    summary="handwritten digits",
+    shape=(1, 32, 32),
+    samples=70_000,
+    opener=open_mnist,
+    original=ORIGINAL,
+    folders=FOLDERS,
+    look=lambda data_root: {name: find_images(data_root, split) for split, name in FILES.items()},
+    downloads=True,
+)

@@ -10,17 +10,19 @@ original's place. There is no test split.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from .dataset import DataSet
+from .named import NamedSet
 from .originals import Original, check_md5, first_file
 from .shapes3d_render import GRID, SETTINGS, notes
 
-__all__ = ["open_shapes3d"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .dataset import DataSet
+
+__all__ = ["SHAPES3D", "open_shapes3d"]
 
 FILE = "3dshapes.h5"
 FOLDERS = (".", "shapes3d", "3dshapes", "3d-shapes", "3d_shapes")
@@ -43,6 +45,8 @@ def open_shapes3d(data_root: Path, split: str) -> DataSet:
     Raises:
         DataError: the file is damaged, or not found; h5py is not installed.
     """
+    from .dataset import DataSet
+
     path = first_file(data_root, FOLDERS, (FILE,))
     if path is None:
         raise ORIGINAL.missing(data_root)
@@ -70,6 +74,7 @@ def open_shapes3d(data_root: Path, split: str) -> DataSet:
 def _images(path: Path, file: Any) -> Tensor:
     """The images with shape (N, 3, 64, 64): mapped into memory where they lie in one piece, else read block by block."""
     import numpy as np
+    import torch
 
     stored = _array(path, file, "images", (len(GRID), SIDE, SIDE, 3), "uint8")
     offset = stored.id.get_offset()
@@ -88,6 +93,7 @@ def _images(path: Path, file: Any) -> Tensor:
 def _factors(path: Path, file: Any) -> Tensor:
     """The factors with shape (N, 6), int64, counted from 0 in the order of their values."""
     import numpy as np
+    import torch
 
     labels = _array(path, file, "labels", (len(GRID), len(GRID.sizes)), "float64")[:]
     counted = np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) for column in labels.T], axis=1)
@@ -110,3 +116,16 @@ def _array(path: Path, file: Any, key: str, shape: tuple[int, ...], kind: str) -
         is_ = f"{found.dtype} with shape {found.shape}" if hasattr(found, "dtype") else "a group"
         raise ORIGINAL.damaged(f"{path}: '{key}' is {is_}; expected {kind} with shape {shape}")
     return found
+
+
+SHAPES3D = NamedSet(
+    name="shapes3d",
+    summary="a shape in a room",
+    shape=(3, SIDE, SIDE),
+    samples=len(GRID),
+    opener=open_shapes3d,
+    factors=GRID.values,
+    original=ORIGINAL,
+    folders=FOLDERS,
+    look=lambda data_root: {FILE: first_file(data_root, FOLDERS, (FILE,))},
+)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["SIDE", "weights"]
+__all__ = ["weights"]
 
 SIDE = 64
 RAYS = 3  # a side of a pixel

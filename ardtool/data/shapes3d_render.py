@@ -29,19 +29,23 @@ import colorsys
 import math
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from .dataset import DataSet
 from .factors import DrawnImages, FactorGrid
-from .shapes3d_rays import SIDE, weights
+from .named import NamedSet
 
-__all__ = ["GRID", "SETTINGS", "SHAPES", "draw", "images", "notes", "open_shapes3d_render", "weight_table"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .dataset import DataSet
+
+__all__ = ["GRID", "SETTINGS", "SHAPES", "SHAPES3D_RENDER", "draw", "images", "notes", "open_shapes3d_render", "weight_table"]
 
 GRID = FactorGrid(("floor hue", "wall hue", "object hue", "scale", "shape", "orientation"), (10, 10, 10, 8, 4, 15))
 SETTINGS = {"arch": "paper-shapes3d", "epochs": 60}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 5 and 6
 SHAPES = ("cube", "cylinder", "sphere", "capsule")
+SIDE = 64
 SKY = (153, 233, 255)
 
 
@@ -63,6 +67,8 @@ def draw(factors: Tensor) -> Tensor:
 
 def _drawn(factors: Tensor) -> Tensor:
     """Images of factor values that are known to be of the grid; to check them again would wait for the GPU."""
+    import torch
+
     factors = factors.long()
     table, palette = weight_table(factors.device), _palette(factors.device)
     geometry = (factors[:, 3] * GRID.sizes[4] + factors[:, 4]) * GRID.sizes[5] + factors[:, 5]
@@ -86,6 +92,8 @@ def notes(split: str) -> tuple[str, ...]:
 
 def open_shapes3d_render(data_root: Path, split: str) -> DataSet:
     """All images, for either split; nothing is read, so `data_root` is not looked at."""
+    from .dataset import DataSet
+
     return DataSet(
         name="shapes3d-render",
         values=images(),
@@ -101,6 +109,10 @@ def open_shapes3d_render(data_root: Path, split: str) -> DataSet:
 @cache
 def weight_table(device: torch.device) -> Tensor:
     """Weights of floor, wall, object and sky, 255 for one: uint8 with shape (480, 4, 64, 64), geometries in the order of the grid."""
+    import torch
+
+    from .shapes3d_rays import weights
+
     if device.type != "cpu":
         return weight_table(torch.device("cpu")).to(device)
     scales = [0.75 + 0.5 * i / 7 for i in range(GRID.sizes[3])]
@@ -111,5 +123,17 @@ def weight_table(device: torch.device) -> Tensor:
 @cache
 def _palette(device: torch.device) -> Tensor:
     """Colours with shape (11, 3), 0 to 255: the ten hues, then the sky."""
+    import torch
+
     hues = [[round(255 * channel) for channel in colorsys.hsv_to_rgb(value / 10, 1, 1)] for value in range(10)]
     return torch.tensor([*hues, list(SKY)], device=device)
+
+
+SHAPES3D_RENDER = NamedSet(
+    name="shapes3d-render",
+    summary="drawn like shapes3d",
+    shape=(3, SIDE, SIDE),
+    samples=len(GRID),
+    opener=open_shapes3d_render,
+    factors=GRID.values,
+)

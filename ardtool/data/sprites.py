@@ -18,13 +18,19 @@ different training seeds see the same data.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import DataError
-from .dataset import DataSet
+from .named import NamedSet
 
-__all__ = ["FACTOR_NAMES", "open_sprites", "render", "sprites"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .dataset import DataSet
+
+__all__ = ["FACTOR_NAMES", "SPRITES", "open_sprites", "render", "sprites"]
 
 FACTOR_NAMES = ("x position", "y position", "size", "colour", "background", "stretch")
 SPLITS = {"train": (10_000, 0), "test": (2_000, 1)}  # samples, seed of the draw
@@ -44,6 +50,8 @@ def render(factors: Tensor) -> Tensor:
     Raises:
         DataError: another shape, or values outside [0, 1].
     """
+    import torch
+
     if factors.ndim != 2 or factors.shape[1] != len(FACTOR_NAMES):
         raise DataError(f"Sprites have factors with shape (N, {len(FACTOR_NAMES)}); found {tuple(factors.shape)}.")
     if not bool(((factors >= 0) & (factors <= 1)).all()):
@@ -56,6 +64,8 @@ def render(factors: Tensor) -> Tensor:
 
 def _render_chunk(factors: Tensor) -> Tensor:
     """Images with shape (N, 3, 32, 32), as float64 whole numbers from 0 to 255, of float64 factors with shape (N, 6)."""
+    import torch
+
     f = factors.T[:, :, None, None]
     grid = torch.arange(SIDE, dtype=torch.float64)
     x = 15.5 + 5 * (2 * f[0] - 1)
@@ -85,6 +95,10 @@ def sprites(factor_count: int = 4, samples: int = 10_000, seed: int = 0) -> Data
     Raises:
         DataError: `factor_count` or `samples` is out of range.
     """
+    import torch
+
+    from .dataset import DataSet
+
     if not 2 <= factor_count <= len(FACTOR_NAMES):
         hint = "Ask for sprites-2 to sprites-6."
         raise DataError(f"Sprites have 2 to {len(FACTOR_NAMES)} free factors; found {factor_count}.", hint)
@@ -101,7 +115,20 @@ def sprites(factor_count: int = 4, samples: int = 10_000, seed: int = 0) -> Data
     )
 
 
-def open_sprites(factor_count: int, split: str) -> DataSet:
-    """The fixed training split (10,000 samples) or test split (2,000 samples, another draw)."""
+def open_sprites(factor_count: int, data_root: Path, split: str) -> DataSet:
+    """The fixed training split (10,000 samples) or test split (2,000 samples, another draw); `data_root` is not looked at."""
     samples, seed = SPLITS[split]
     return sprites(factor_count, samples, seed)
+
+
+SPRITES = tuple(
+    NamedSet(
+        name=name,
+        summary="a soft ellipse",
+        shape=(3, SIDE, SIDE),
+        samples=sum(samples for samples, _ in SPLITS.values()),
+        opener=partial(open_sprites, count),
+        factors=dict.fromkeys(FACTOR_NAMES[:count]),
+    )
+    for name, count in [("sprites", 4), *((f"sprites-{count}", count) for count in range(2, len(FACTOR_NAMES) + 1))]
+)

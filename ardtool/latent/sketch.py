@@ -53,6 +53,7 @@ def sketched_norms(
     convention: Convention = "paper",
     device: torch.device | str = "cpu",
     memory: int = MEMORY_BUDGET,
+    among: tuple[int, int] = (0, 0),
 ) -> JacobianNorms:
     """Unbiased estimates of the squared column norms of the decoder's Jacobian at the means of N codes.
 
@@ -64,6 +65,7 @@ def sketched_norms(
         codes: N posteriors on L axes; contexts go with their samples.
         generator: source of the projections.
         probes: projections for each sample, ≥ 1.
+        among: how many codes before and behind these are measured elsewhere, with the same generator: their signs are passed over.
         convention: `paper`; the other convention is not a sum of squares and has no such estimate.
         memory: bytes that the intermediate values of one chunk may take.
 
@@ -86,7 +88,10 @@ def sketched_norms(
         with _differentiable():
             if not decoder.agrees("reverse"):
                 raise NotDifferentiable("its derivative is not that of its output")
+            before, behind = among
+            _pass_over(before, decoder, generator, probes)
             contributions = _squared_products(decoder, generator, probes)
+            _pass_over(behind, decoder, generator, probes)
             if not decoder.stays_along((contributions == 0).all(dim=0)):
                 raise NotDifferentiable("its derivative is zero where its output changes")
     return JacobianNorms(contributions, decoder.outputs, "paper", "sketch")
@@ -105,6 +110,11 @@ def _squared_products(decoder: FixedDecoder, generator: torch.Generator, probes:
     for part, _, found in in_chunks(len(decoder), probes, cost, decoder.memory, squares, generator=generator):
         contributions[part] += found / probes
     return contributions
+
+
+def _pass_over(codes: int, decoder: FixedDecoder, generator: torch.Generator, probes: int) -> None:
+    for _ in range(codes):
+        rademacher((1, probes, decoder.outputs), generator, decoder.z.device)
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class ArdVae(Objective):
     ) -> dict[str, Tensor]:
         terms = super().step(model, x, generator, optimisers)
         if self.calibrated:
-            self.running_mse.lerp_(terms["mse"], 1 - MSE_MEMORY)
+            self.running_mse.lerp_(self.batch.mean(terms["mse"]), 1 - MSE_MEMORY)
             self.beta.copy_(2 * self.running_mse.clamp(min=self.mse_floor))
         return terms
 

@@ -73,7 +73,8 @@ class BetaTcVae(Objective):
         z = posterior.sample(generator)
         reconstruction, mse = reconstruction_error(model, z, x, self.likelihood)
         kl = kl_to_standard(posterior).sum() / len(x)
-        correlation = total_correlation(log_densities(z, posterior.mean, posterior.log_variance), self.samples, self.estimator)
+        codes = map(self.batch.rows, (z, posterior.mean, posterior.log_variance))
+        correlation = total_correlation(log_densities(*codes), self.samples, self.estimator)
         loss = reconstruction + kl + (self.beta - 1) * correlation
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl, "total_correlation": correlation, "mse": mse}
 

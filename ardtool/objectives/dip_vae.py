@@ -67,9 +67,11 @@ class DipVaeI(Objective):
 
     def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         posterior = model.encode(x)
+        assert posterior.log_variance is not None, "the encoder is stochastic"
         reconstruction, mse = reconstruction_error(model, posterior.sample(generator), x, self.likelihood)
         kl = kl_to_standard(posterior).sum() / len(x)
-        off_diagonal, diagonal = covariance_penalties(posterior, with_variance=self.with_variance)
+        whole = Posterior(self.batch.rows(posterior.mean), self.batch.rows(posterior.log_variance))
+        off_diagonal, diagonal = covariance_penalties(whole, with_variance=self.with_variance)
         loss = reconstruction + kl + self.lambda_od * off_diagonal + self.lambda_d * diagonal
         return {
             "loss": loss,

@@ -116,9 +116,10 @@ class Geco(Objective):
         terms = self._terms(squared, kl)
         (kl.mean() + self.multiplier.value * squared.mean()).backward()
         with torch.no_grad():
-            self._pull_gates(model, x, posterior, z, draws, first, (squared, kl))
-            self.multiplier.push(terms["constraint"].detach())
-            self.reached.copy_(torch.maximum(self.reached, (terms["constraint"] < 0).float()))
+            constraint = self.batch.mean(terms["constraint"].detach())
+            self._pull_gates(model, x, posterior, z, draws, first, (squared, kl), constraint)
+            self.multiplier.push(constraint)
+            self.reached.copy_(torch.maximum(self.reached, (constraint < 0).float()))
         for optimiser in optimisers:
             optimiser.step()
         return {name: value.detach() for name, value in terms.items()}
@@ -132,6 +133,7 @@ class Geco(Objective):
         draws: Tensor,
         gates: Tensor,
         second: tuple[Tensor, Tensor],
+        constraint: Tensor,
     ) -> None:
         """The gradient of γ, zero until the constraint has been met."""
         first = self._parts(model, x, posterior, z, gates)
@@ -141,7 +143,7 @@ class Geco(Objective):
         k = self.options.sharpness
         gradient = arm_gradient(value_first, value_second, draws, k)
         probability = torch.sigmoid(k * self.gamma)
-        met = (second[0].mean() <= self.tau).float()
+        met = (constraint <= 0).float()
         gradient = gradient + met * self.options.l0_weight * k * probability * (1 - probability)
         self.gamma.grad = self.reached * gradient
 

@@ -136,7 +136,7 @@ class MaskAae(Objective):
 
     def _autoencoder_loss(self, model: NetworkAutoencoder, x: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         reconstruction, mse = self._reconstruction(model, x, self.alpha * z)
-        variance = ((z - z.mean(dim=0)).square() * torch.exp(-10 * self.alpha.square())).mean()
+        variance = ((z - self.batch.mean(z.mean(dim=0))).square() * torch.exp(-10 * self.alpha.square())).mean()
         return reconstruction + self.options.variance * variance, {"reconstruction": reconstruction, "variance": variance, "mse": mse}
 
     def _reconstruction(self, model: NetworkAutoencoder, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +164,11 @@ class MaskAae(Objective):
             z = model.encode(x).mean
         reconstruction, _ = self._reconstruction(model, x, self.alpha * z)
         difference = self._difference(self.alpha * z, self.alpha * standard_normal_like(z, generator))
-        return self.options.mask_reconstruction * reconstruction + (1 - difference).square() + self.polarisation * self._undecided()
+        return (
+            self.options.mask_reconstruction * reconstruction
+            + (1 - self.batch.mean(difference)).square()
+            + self.polarisation * self._undecided()
+        )
 
     def _difference(self, masked: Tensor, prior: Tensor) -> Tensor:
         """W, a scalar."""

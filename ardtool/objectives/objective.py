@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from ..autoencoder import Posterior
 from ..latent.precision import GammaPosterior
 from ..networks.build import NetworkAutoencoder
 
-__all__ = ["NoOptions", "Objective", "OwnCount", "Setup", "option", "reconstruction_error"]
+__all__ = ["NoOptions", "Objective", "OwnCount", "Setup", "WholeBatch", "option", "reconstruction_error"]
 
 
 def option(default: Any, help_text: str, low: float | None = None, high: float | None = None) -> Any:
@@ -70,6 +70,32 @@ class OwnCount:
     reason: str = ""
 
 
+class WholeBatch(Protocol):
+    """The batch of a step, of which x may be the part that one of several processes has.
+
+    A loss that is a mean over samples needs nothing of this: gradients are put together as the mean over all parts. What is no mean over
+    samples, or is remembered from step to step, is taken over the whole batch here; it is then the same for any number of processes.
+    """
+
+    def mean(self, part: Tensor) -> Tensor:
+        """The mean over the batch from the mean over x; differentiable."""
+        ...
+
+    def rows(self, part: Tensor) -> Tensor:
+        """The rows (B, ...) of the batch from those of x; differentiable."""
+        ...
+
+
+class _GivenBatch:
+    """x is all of it."""
+
+    def mean(self, part: Tensor) -> Tensor:
+        return part
+
+    def rows(self, part: Tensor) -> Tensor:
+        return part
+
+
 class Objective(nn.Module):
     """A training objective with its state. Further networks it needs are its submodules.
 
@@ -84,6 +110,8 @@ class Objective(nn.Module):
         holds_out_codes: whether a part of the training data (X_α) is held out of the gradient steps each epoch to estimate a prior.
         plateau: whether the learning rates are halved when the validation loss stands still.
         further_batches: a step is given so many random batches behind its own.
+        second_derivatives: whether the loss holds derivatives of the network, so that it is differentiated twice.
+        batch: what the losses and steps of a method see of a batch beside the x that is given to them.
         sampler: how new codes are drawn, see `latent/sampling.py`.
     """
 
@@ -98,6 +126,8 @@ class Objective(nn.Module):
     plateau: ClassVar[bool] = True
     further_batches: ClassVar[int] = 0
     sampler: ClassVar[str] = "prior"
+    second_derivatives: bool = False
+    batch: WholeBatch = _GivenBatch()
 
     @classmethod
     def made_for(cls, setup: Setup) -> Objective:

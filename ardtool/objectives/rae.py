@@ -80,6 +80,7 @@ class Rae(Objective):
     ) -> None:
         super().__init__()
         self.beta, self.decoder_weight, self.variant, self.form, self.seed = beta, decoder_weight, variant, penalty, seed
+        self.second_derivatives = variant == "gp"
 
     @classmethod
     def made_for(cls, setup: Setup) -> Rae:

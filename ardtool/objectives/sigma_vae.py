@@ -63,7 +63,8 @@ class SigmaVae(Objective):
     def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         posterior = model.encode(x)
         error, mse = reconstruction_error(model, posterior.sample(generator), x, "gaussian")
-        free = self.log_sigma if self.variance == "shared" else 0.5 * (error / self.outputs).clamp(min=1e-30).log()
+        shared = self.variance == "shared"
+        free = self.log_sigma if shared else 0.5 * (self.batch.mean(error) / self.outputs).clamp(min=1e-30).log()
         log_sigma = self.floor + nn.functional.softplus(free - self.floor)
         reconstruction = gaussian_nll(error, log_sigma, self.outputs)
         kl = kl_to_standard(posterior).sum() / len(x)

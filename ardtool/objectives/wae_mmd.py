@@ -62,7 +62,7 @@ class WaeMmd(Objective):
         z = model.encode(x).mean
         error, mse = reconstruction_error(model, z, x, "gaussian")
         prior = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        discrepancy = maximum_mean_discrepancy(z, prior)
+        discrepancy = maximum_mean_discrepancy(self.batch.rows(z), self.batch.rows(prior))
         loss = self.reconstruction * error + self.weight * discrepancy
         return {"loss": loss, "reconstruction": error, "mmd": discrepancy, "mse": mse}
 

@@ -31,6 +31,7 @@ from ..objectives.objective import Objective
 from .capture import CudaGraph
 from .config import TrainConfig
 from .precision import computing, execution_of
+from .processes import Processes
 from .record import EpochRecord, Stopwatch
 from .resident import BatchSource, place_of
 from .splits import hold_out_size, seeded
@@ -53,6 +54,7 @@ class TrainingRun:
         config: resolved settings; `epochs` and `beta` are numbers here.
         train, validation: index tensors into `data`.
         epoch: epochs done.
+        processes: those that train together, this one among them.
         tell: is told what the user should know.
     """
 
@@ -65,6 +67,7 @@ class TrainingRun:
     device: torch.device
     epoch: int = 0
     history: list[EpochRecord] = field(default_factory=list)
+    processes: Processes = field(default_factory=Processes)
     tell: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
@@ -81,6 +84,8 @@ class TrainingRun:
             for optimiser in self.optimisers
             if self.objective.plateau
         ]
+        self.objective.batch = self.processes
+        self.processes.synchronise(self.model, self.optimisers, second_derivatives=self.objective.second_derivatives)
         self.execution = execution_of(self.model, self.config.precision, compiled=self.config.compile == "on")
 
     @property
@@ -106,7 +111,7 @@ class TrainingRun:
     @cached_property
     def stepper(self) -> Stepper:
         """What makes the gradient steps."""
-        backend = CudaGraph(self.device) if self.device.type == "cuda" else None
+        backend = CudaGraph(self.device) if self.device.type == "cuda" and self.processes.size == 1 else None
         return Stepper(self.model, self.objective, self.optimisers, self.source, self.config.compile, backend, self.tell)
 
     def computing(self) -> AbstractContextManager[None]:
@@ -167,15 +172,21 @@ class TrainingRun:
 
     def encode(self, index: Tensor) -> Posterior:
         """Posteriors of some samples in inference mode, on the CPU."""
+        shard = self.processes.shard(len(index))
         with inference_mode(self.model):
-            return encode_batches(self.model, (self.source.take(part) for part in index.split(EVALUATION_BATCH)))
+            own = index[shard.rows].split(EVALUATION_BATCH)
+            codes = encode_batches(self.model, (self.source.take(part) for part in own))
+        return self.processes.gather_codes(codes, shard)
 
     def count_active(self) -> int:
         """The number of active axes as things stand, from up to 100 validation samples."""
         model = self.objective.finished(self.model)
         codes = codes_of(self.encode(self.validation[:REFERENCE_ROWS]), self.objective, self.config.seed)
-        norms = column_norms(model, codes.reference.rows(slice(0, TRACE_SAMPLES)), device=self.device)
-        return int(active_count(norms.weight * codes.axis_variance, self.config.threshold))
+        reference = codes.reference.rows(slice(0, TRACE_SAMPLES))
+        shard = self.processes.shard(len(reference))
+        own = column_norms(model, reference.rows(shard.rows), device=self.device)
+        weight = self.processes.gather_rows(own.contributions, shard).mean(dim=0)
+        return int(active_count(weight * codes.axis_variance, self.config.threshold))
 
     def trace_epochs(self) -> set[int]:
         """Epochs after which the active axes are counted: the start, the middle and the end of the last tenth of training."""
@@ -231,21 +242,25 @@ class TrainingRun:
         self.model.train()
         noise = seeded(self.config.seed, self.epoch, "noise", self.device)
         batches = self._batches(rest)
-        self.stepper.prepare(batches[0])
-        began = time.perf_counter()
-        means = self.stepper.run(batches, noise, after_step)
+        shard = self.processes.shard(min(self.batch_size, len(rest)))
+        with self.processes.sharing(shard):
+            self.stepper.prepare(batches[0])
+            began = time.perf_counter()
+            means = self.stepper.run(batches, noise, after_step)
+        means = self.processes.total({name: value * shard.weight for name, value in means.items()})
         return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
 
     def _batches(self, rest: Tensor) -> Tensor:
         """Indices with shape (steps, batch size): full batches in random order, each with as many random ones behind it as the objective
-        asks for. What does not fill a batch waits for another epoch.
+        asks for; of each the rows that this process has. What does not fill a batch waits for another epoch.
         """
         size = min(self.batch_size, len(rest))
         steps = len(rest) // size
         generator = seeded(self.config.seed, self.epoch, "shuffle")
         own = torch.randperm(len(rest), generator=generator)[: steps * size].view(steps, size)
         further = torch.randint(len(rest), (steps, self.objective.further_batches * size), generator=generator)
-        return rest[torch.cat([own, further], dim=1)]
+        rows = self.processes.shard(size).rows
+        return rest[torch.cat([own, further], dim=1).view(steps, -1, size)[:, :, rows].flatten(1)]
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -254,9 +269,11 @@ class TrainingRun:
         totals: dict[str, Tensor] = {}
         self.model.eval()
         for index in self.validation.split(EVALUATION_BATCH):
-            terms = self.objective.losses(self.model, self.source.take(index), noise)
-            totals = {name: totals.get(name, 0) + value * len(index) for name, value in terms.items()}
-        return {name: float(total) / len(self.validation) for name, total in totals.items()}
+            shard = self.processes.shard(len(index))
+            with self.processes.sharing(shard):
+                terms = self.objective.losses(self.model, self.source.take(index[shard.rows]), noise)
+            totals = {name: totals.get(name, 0) + value * (shard.weight * len(index)) for name, value in terms.items()}
+        return {name: total / len(self.validation) for name, total in self.processes.total(totals).items()}
 
     def _check_finite(self, terms: dict[str, float]) -> None:
         broken = next((name for name, value in terms.items() if not math.isfinite(value)), None)

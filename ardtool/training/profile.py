@@ -37,11 +37,11 @@ def profile(run: TrainingRun, records: list[EpochRecord]) -> dict[str, Any]:
 
     Returns:
         `steps` (plain, captured, compiled), `data` (memory, device, drawn, host), `precision`, `device`, `samples_per_second`,
-        `flops_per_sample`, `flops_per_second`, `matrix_flops_per_second`, `utilisation`, `shares` of the time by phase, and
+        `flops_per_sample`, `flops_per_second`, `matrix_flops_per_second` (of several processes together), `utilisation`, `shares` of the time by phase, and
         `peak_memory` in bytes: on a GPU what torch has allocated there, else of the whole process (null where the system does not say).
     """
     samples, seconds = sum(each.samples for each in records), sum(each.step_seconds for each in records)
-    flops, rate = flops_per_sample(run), matrix_rate(run)
+    flops, rate = flops_per_sample(run), matrix_rate(run) * run.processes.size
     return {
         "steps": run.stepper.kind,
         "data": run.source.place,
@@ -67,10 +67,11 @@ def flops_per_sample(run: TrainingRun) -> float:
     """FLOPs of one gradient step over its samples, further batches included in the step; the run is left as it was."""
     snapshot = run.stepper.snapshot()
     execution = execution_of(run.model, run.config.precision, compiled=False)  # what a compiler makes of it hides its operators
-    size = min(run.batch_size, len(run.train))
+    shard = run.processes.shard(min(run.batch_size, len(run.train)))
+    size = shard.rows.stop - shard.rows.start
     index = run.train[torch.arange(size * (1 + run.objective.further_batches)) % len(run.train)]
     training = run.model.training
-    with computing(run.model, execution, run.config.precision, run.device):
+    with computing(run.model, execution, run.config.precision, run.device), run.processes.sharing(shard):
         run.model.train()
         with _FlopCounter() as counter:
             run.stepper.step(run.source.fetch(run.source.indices(index)), torch.Generator(run.device).manual_seed(0))

@@ -26,6 +26,7 @@ from .config import TrainConfig
 from .loop import TrainingRun, hold_out_size
 from .options import METHOD_SETTINGS, options_of, resolved_options
 from .precision import resolved_precision
+from .processes import Processes
 
 __all__ = ["prepare_run", "resolved"]
 
@@ -98,25 +99,26 @@ def _arch(config: TrainConfig, data: DataSet) -> str:
 
 
 def _epochs(config: TrainConfig, data: DataSet, batch_size: int) -> int:
-    training = len(data) - (data.validation or round(len(data) * config.val_fraction))
+    training = min(len(data) - (data.validation or round(len(data) * config.val_fraction)), config.samples or len(data))
     steps_per_epoch = max(1, (training - hold_out_size(config.alpha_samples, training)) // batch_size)
     return max(FEWEST_EPOCHS, math.ceil((IMAGE_STEPS if data.is_images else VECTOR_STEPS) / steps_per_epoch))
 
 
-def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> TrainingRun:
+def prepare_run(config: TrainConfig, data: DataSet, device: torch.device, processes: Processes | None = None) -> TrainingRun:
     """A run at epoch 0: data split and standardised, network and objective initialised from the seed.
 
     Arguments:
         config: resolved settings; the run's own say which precision `auto` became.
         data: as opened; vectors are standardised here by the training part's moments.
+        processes: those that train together; None for this one alone.
 
     Raises:
         ConfigError: the network does not take these data, or the device has no such precision.
-        DataError: too few samples.
+        DataError: too few samples, or fewer than `samples`.
         TrainingError: more latent axes than training samples.
     """
     config = replace(config, precision=resolved_precision(config.precision, device))
-    train, validation = split_indices(data, config.val_fraction, config.seed)
+    train, validation = split_indices(data, config.val_fraction, config.seed, config.samples)
     if len(train) < 5:
         raise DataError(
             f"'{data.name}' leaves {len(train)} samples to train on; at least 5 are needed.", "Give a data set with more samples."
@@ -140,7 +142,7 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device) -> Tra
     setup = Setup(config.latent, math.prod(data.shape), samples, variance, floor, config.to_dict(), options)
     objective = method.made_for(setup)
     network = build_network(record, config.seed)
-    return TrainingRun(config, network, objective, data, train, validation, device)
+    return TrainingRun(config, network, objective, data, train, validation, device, processes=processes or Processes())
 
 
 def _variance(data: DataSet, train: Tensor) -> float:

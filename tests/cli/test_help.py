@@ -17,9 +17,9 @@ SHARED = "--device --seed --json --quiet --force --plugin --help"
 FOREIGN = f"--granularity --trust {SHARED}"
 CODES = "--data --latents --assume-prior --data-root"
 OPTIONS = {
-    "train": "--data --image-size --val-fraction --data-root --no-cache --skip-bad --latent --method --list-methods --arch --beta "
-    "--target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --compile --config "
-    f"--set --out --resume --profile {SHARED}",
+    "train": "--data --image-size --val-fraction --samples --data-root --no-cache --skip-bad --latent --method --list-methods --arch "
+    "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --compile "
+    f"--config --set --out --resume --profile {SHARED}",
     "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot {CODES} {FOREIGN}",
     "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",
     "sample": f"--out -n --sampler --all-axes {CODES} {FOREIGN}",
@@ -64,7 +64,7 @@ def test_version():
     assert CliRunner().invoke(app, ["--version"]).stdout == f"ardtool {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["train", "--latent", "abc"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["train", "--latent", "abc"], ["data"]])
 def test_nothing_heavy_is_imported_before_a_command_runs(arguments):
     code = (
         "import sys\nfrom ardtool.cli.main import run\n"

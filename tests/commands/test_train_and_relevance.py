@@ -128,6 +128,21 @@ def test_other_settings_get_a_folder_of_their_own(vectors_file, tmp_path, monkey
     assert ardtool.relevance().model == second.model  # the newest
 
 
+def test_a_run_on_some_samples_says_so_and_is_a_run_of_its_own(vectors_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"data": str(vectors_file), "latent": 3, "epochs": 2}
+    some, whole = ardtool.train(samples=90, **settings), ardtool.train(**settings)
+    assert some.run != whole.run
+    metadata = load_model(some.model).metadata
+    assert metadata["settings"]["samples"] == metadata["identity"]["samples"] == 90
+    assert (metadata["data"]["training_samples"], metadata["data"]["validation_samples"]) == (90, 10)
+    assert metadata["data"]["alpha_samples"] == 18
+    assert metadata["data"]["samples"] == len(np.load(vectors_file))
+    assert ardtool.train(samples=90, **settings).repeated
+    with pytest.raises(ConfigError, match="--samples is 9; expected at least 10"):
+        ardtool.train(samples=9, **settings)
+
+
 class Stop(Exception):
     pass
 
@@ -150,8 +165,9 @@ class StopAfter:
             raise Stop
 
 
-def test_an_interrupted_run_resumes_to_the_same_model(vectors_file, tmp_path):
-    settings = {"data": str(vectors_file), "latent": 3, "epochs": 6}
+@pytest.mark.parametrize("samples", [None, 300])
+def test_an_interrupted_run_resumes_to_the_same_model(vectors_file, tmp_path, samples):
+    settings = {"data": str(vectors_file), "latent": 3, "epochs": 6, "samples": samples}
     straight = ardtool.train(**settings, out=tmp_path / "straight")
     with pytest.raises(Stop):
         ardtool.train(**settings, out=tmp_path / "stopped", observer=StopAfter(3))

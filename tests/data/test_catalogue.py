@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ardtool.data.catalogue import catalogue, default_data_root, open_data
+from ardtool.data.catalogue import catalogue, default_data_root, named_set, open_data
 from ardtool.errors import ConfigError, DataError
 
 PATHS = "a folder, .zip, .tar, .npy, .npz or .csv"
@@ -20,11 +20,22 @@ ORIGINALS = ["mnist", "fashion-mnist", "cifar10", "celeba", "imagenet32", "dspri
 NAMES = sorted([*ORIGINALS, *SPRITES, "dsprites-render", "shapes3d-render"])
 
 
-def test_rows_are_sorted_and_say_something():
-    rows = catalogue()
-    assert [name for name, _ in rows] == NAMES
-    assert len({summary for _, summary in rows}) == len(NAMES)
-    assert all(len(summary) > 20 for _, summary in rows)
+def test_all_are_there_sorted_and_described():
+    sets = catalogue()
+    assert [each.name for each in sets] == NAMES
+    assert all(each.summary and each.licence for each in sets)
+    assert {each.name for each in sets if each.original is None} == set(NAMES) - set(ORIGINALS)
+    assert {each.name for each in sets if each.downloads} == {"mnist", "fashion-mnist", "cifar10"}
+    assert named_set("mnist") in sets
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ORIGINALS])
+def test_what_is_said_of_drawn_sets_is_so(name: str):
+    said, splits = named_set(name), [open_data(name, split=split) for split in ("train", "test")]
+    assert said.shape == splits[0].shape
+    assert said.samples == (len(splits[0]) if splits[0].grid else sum(map(len, splits)))  # a grid has no test split
+    assert tuple(said.factors) == splits[0].factor_names
+    assert tuple(factor for factor, size in said.factors.items() if size != 1) == splits[0].varying_factors
 
 
 @pytest.mark.parametrize("name", SPRITES)
@@ -163,6 +174,7 @@ def test_data_root_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, smal
 
 
 def test_importing_is_light():
-    code = "import sys, ardtool.data; print([m for m in ('PIL', 'torchvision', 'matplotlib', 'sklearn', 'h5py') if m in sys.modules])"
+    modules = ", ".join(f"ardtool.data.{name}" for name in ("catalogue", "images", "arrays", "tables", "dataset", "shapes3d_rays"))
+    code = f"import sys, {modules}; print([m for m in ('PIL', 'torchvision', 'matplotlib', 'sklearn', 'h5py') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]", done.stderr

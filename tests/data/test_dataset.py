@@ -93,6 +93,35 @@ def test_official_split_is_the_end():
     assert torch.equal(held_out, torch.arange(70, 100))
 
 
+@pytest.mark.parametrize("official", [0, 30])
+def test_some_samples_are_a_random_part_of_each_side(official: int):
+    data = DataSet("v", columns(100), validation=official)
+    train, held_out = split_indices(data, 0.3, 5)
+    some, few = split_indices(data, 0.3, 5, 20)
+    assert (len(some), len(few)) == (20, 2)
+    assert set(some.tolist()) < set(train.tolist())
+    assert set(few.tolist()) < set(held_out.tolist())
+    assert not torch.equal(some, train[:20])
+    assert torch.equal(some, some.sort().values)
+    more = split_indices(data, 0.3, 5, 40)
+    assert set(some.tolist()) < set(more[0].tolist())
+    assert set(few.tolist()) < set(more[1].tolist())
+    assert not torch.equal(split_indices(data, 0.3, 6, 20)[0], some)
+
+
+def test_some_samples_keep_one_for_validation_and_no_more_than_there_are():
+    data = DataSet("v", columns(100))
+    assert [len(part) for part in split_indices(data, 0.3, 5, 3)] == [3, 1]
+    assert [len(part) for part in split_indices(data, 0.05, 5, 90)] == [90, 5]
+    assert torch.equal(split_indices(data, 0.3, 5, 70)[0], split_indices(data, 0.3, 5)[0])
+
+
+def test_more_samples_than_there_are(sentence):
+    text = sentence(split_indices, DataSet("v", columns(100)), 0.3, 5, 71, kind=DataError)
+    assert text.startswith("'v' has 70 samples to train on; found --samples 71.")
+    assert "Leave --samples out to train on all." in text
+
+
 @pytest.mark.parametrize(("value_range", "low", "high"), [((0.0, 1.0), 0.0, 1.0), ((-1.0, 1.0), -1.0, 1.0)])
 def test_batches_of_bytes_span_the_value_range(value_range: tuple[float, float], low: float, high: float):
     data = DataSet("i", images(43), value_range=value_range)

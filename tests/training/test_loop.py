@@ -41,6 +41,20 @@ def test_size_of_x_alpha_after_the_validation_split(samples, expected):
     assert make_run(vectors(samples)).alpha_size == expected
 
 
+def test_some_samples_are_all_that_a_run_sees():
+    run = make_run(vectors(1000), samples=100)
+    assert (len(run.train), len(run.validation), run.alpha_size) == (100, 11, 20)
+    held_out, rest = run.split_epoch(0)
+    assert set(held_out.tolist()) | set(rest.tolist()) == set(run.train.tolist())
+    torch.testing.assert_close(run.data.tensor[run.train].mean(dim=0), torch.zeros(10), atol=1e-5, rtol=0)  # standardised by these alone
+
+
+def test_default_epochs_make_as_many_steps_of_fewer_samples():
+    """4,000 steps on vectors: an epoch of 1,000 samples has (1,000 − 200) / 100 = 8, one of 9,000 has (9,000 − 1,800) / 100 = 72."""
+    data = vectors(10_000)
+    assert [resolved(config_from({"samples": samples}, "test"), data).epochs for samples in (1000, None)] == [500, 56]
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_held_out_codes_never_overlap_the_gradient_samples(every):
     run = make_run(alpha_every=every)

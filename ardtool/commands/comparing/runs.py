@@ -18,7 +18,7 @@ from ...storage.run_folder import RunFolder, run_named_by
 
 __all__ = ["KEYS", "UNFINISHED", "Found", "LeftOut", "MetricRecord", "Run", "find_runs"]
 
-KEYS = ("method", "data", "latent", "seed")  # settings with a place of their own; `data` there is a path
+KEYS = ("method", "data", "latent", "seed", "compile")  # with a place of their own, or without a say in the result; `data` is a path
 METRICS_SCHEMA = "ardtool.metrics/1"
 MODEL = "model.safetensors"
 UNFINISHED = "unfinished"

@@ -1,0 +1,95 @@
+r"""What is taken over a whole batch where each process has a part of it: sums and BatchNorm, both differentiable as often as one likes.
+
+Process r has the loss F_r of its own samples, with the weight s_r in F = Σ_r s_r F_r. What it passes back are derivatives of F divided by
+s_r: plain derivatives of F_r, where no process needs another. With g_r those at y = Σ_r x_r, which all processes see,
+
+    back to x_q:   (1/s_q) Σ_r s_r g_r,      and back through that, from h_r:   Σ_r h_r
+
+BatchNorm, per channel, of n_r values with mean m_r and variance v_r, in training:
+
+    n = Σ_r n_r,   m = Σ_r n_r m_r / n,   v = Σ_r n_r (v_r + m_r²) / n − m²,   y = w (x − m) / √(v + ε) + b
+
+Source: Ioffe, Szegedy, arXiv 1502.03167. Sums are in float64, in which v_r + m_r² − m² loses nothing that matters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..networks.build import NetworkAutoencoder
+
+__all__ = ["WholeBatchNorm2d", "over_whole_batches", "summed"]
+
+
+class WholeBatchNorm2d(nn.BatchNorm2d):
+    """A BatchNorm2d that takes the moments of whole batches in training."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        variance, mean = (moment.double() for moment in torch.var_mean(x, dim=(0, 2, 3), correction=0))
+        own = mean.new_tensor([x.numel() // x.shape[1]])
+        n = summed(own, 1.0)
+        mean, square = summed(torch.stack([mean, variance + mean.square()]) * own, own / n) / n
+        variance = square - mean.square()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+            self.running_var.lerp_((variance * n / (n - 1)).to(self.running_var), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps).to(self.weight)
+        shift = self.bias - mean.to(scale) * scale
+        return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+
+
+def over_whole_batches(model: NetworkAutoencoder) -> None:
+    """Let every BatchNorm2d of a network work on whole batches."""
+    for layer in model.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = WholeBatchNorm2d
+
+
+def summed(x: Tensor, share: Tensor | float) -> Tensor:
+    """Σ_r x_r.
+
+    Arguments:
+        x: of one shape in all processes.
+        share: s_r, which sum to 1 over processes.
+    """
+    return _Sum.apply(x, share)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: Tensor | float) -> Tensor:
+        ctx.share = share
+        return _all_reduced(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        return _WeightedSum.apply(gradients[0], ctx.share), None
+
+
+class _WeightedSum(torch.autograd.Function):
+    """(1/s_q) Σ_r s_r g_r in process q."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, share: Tensor | float) -> Tensor:
+        ctx.share = share
+        return _all_reduced(g * share) / share
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        return _Sum.apply(gradients[0], ctx.share), None
+
+
+def _all_reduced(x: Tensor) -> Tensor:
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
