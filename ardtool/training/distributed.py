@@ -119,11 +119,11 @@ class ProcessGroup(Processes):
     def agree(self, settings: Mapping[str, Any]) -> None:
         everybodys = self.everywhere(lambda: dict(settings))
         for rank, others in enumerate(everybodys):
-            names = [name for name, value in everybodys[0].items() if others[name] != value]
+            names = [name for name, value in everybodys[0].items() if others.get(name) != value]
             if names == ["data_sha256"]:
                 raise DataError(f"Process {rank} reads other data than process 0.", "Give every machine the same data.")
             if names:
-                values = f"process 0 has {names[0]} {everybodys[0][names[0]]}, process {rank} has {others[names[0]]}"
+                values = f"process 0 has {names[0]} {everybodys[0][names[0]]}, process {rank} has {others.get(names[0])}"
                 raise ConfigError(f"The processes have different settings: {values}.", "Start all with the same command.")
 
     @contextmanager
