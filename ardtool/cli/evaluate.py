@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..training.processes import active
 from .options import DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, Trust
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def evaluate(
             cache=not no_cache,
             data_root=data_root,
         )
+    if not active().is_first:
+        return
     output.result(result, lambda: show_metrics(output, result))
     for name, reason in result.left_out.items():
         output.note(f"without {name}: {reason}")

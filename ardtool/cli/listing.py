@@ -70,7 +70,7 @@ def _show_sets(output: Output, sets: Sequence[NamedSet], root: Path) -> None:
 
 
 def _show_set(output: Output, data_set: NamedSet, root: Path) -> None:
-    """All that is known of one data set, and how it is trained on."""
+    """All that is known of one data set."""
     original = data_set.original
     rows = [
         ("samples", f"{data_set.samples:,} of {_size(data_set)}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data.catalogue import catalogue
 from ..latent.axes import Granularity
+from ..training.processes import joined
 from .evaluating.record import metrics_path, save
 from .evaluating.subject import Progress, Request, Subject
 from .evaluating.table import METRICS, chosen_metrics, measured
@@ -33,7 +34,7 @@ def evaluate(
     progress: Progress | None = None,
     **request: Any,
 ) -> EvaluateResult:
-    """Measure a model on data.
+    """Measure a model on data; under `torchrun` with all processes together.
 
     `METRICS` says what each metric is; docs/metrics.md gives formulas, conventions and what the numbers mean. Pixels are in the range
     of the training data. Vectors are standardised first: errors are in standard deviations, and log-likelihoods differ from those in
@@ -49,17 +50,19 @@ def evaluate(
         ConfigError: an unknown metric, or one that was named and that the model or the data cannot have.
     """
     wanted = chosen_metrics(metrics)
-    chosen = choose_device(device)
     how = Request(**request).validated()
-    opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-    unscaled = unscaled_for(opened, data, how.data_root)
-    is_named = isinstance(data, str) and data in {each.name for each in catalogue()}
-    subject = Subject(opened, unscaled, scaled_for(opened, unscaled), how, chosen, progress, is_named=is_named)
-    found, left_out = measured(subject, wanted)
-    path = metrics_path(opened.path) if out is None else Path(out)
-    result = _result(subject, found, left_out, path)
-    if path is not None:
-        save(result, path)
+    with joined(device) as processes:
+        chosen = choose_device(processes.device)
+        opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
+        unscaled = processes.in_turn(lambda: unscaled_for(opened, data, how.data_root))
+        is_named = isinstance(data, str) and data in {each.name for each in catalogue()}
+        scaled = scaled_for(opened, unscaled)
+        subject = Subject(opened, unscaled, scaled, how, chosen, progress, is_named=is_named, processes=processes)
+        found, left_out = measured(subject, wanted)
+        path = metrics_path(opened.path) if out is None else Path(out)
+        result = _result(subject, found, left_out, path)
+        if path is not None and processes.is_first:
+            save(result, path)
     return result
 
 

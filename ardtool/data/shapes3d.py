@@ -120,7 +120,7 @@ def _array(path: Path, file: Any, key: str, shape: tuple[int, ...], kind: str) -
 
 SHAPES3D = NamedSet(
     name="shapes3d",
-    summary="a shape in a room",
+    summary="a shape in a room; needs h5py",
     shape=(3, SIDE, SIDE),
     samples=len(GRID),
     opener=open_shapes3d,

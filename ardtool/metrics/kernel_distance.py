@@ -9,7 +9,7 @@ of samples can be compared; 0 for equal distributions, lower is better.
 Standard error. Up to terms of order 1/n, MMD² is a mean of h(x) = E k(x, x') − E k(x, y) over the samples of one side, plus one of the
 other side:
 
-    stderr² = 4 Var h / n₁ + 4 Var h' / n₂ + (variance over subsets) / (number of subsets)
+    stderr² = 4 Var h / n₁ + 4 Var h' / n₂ + (variance over subsets, divisor number − 1) / number
 
 h of a sample is its average over the subsets that it was drawn into. The deviation over subsets, which others print after ±, is the error
 of a single subset, not of the mean.
@@ -19,7 +19,9 @@ Source: Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401; Gretton et
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor
@@ -39,7 +41,7 @@ class KernelDistance:
 
     Attributes:
         value: mean of MMD² over subsets; without unit, lower is better, may be slightly negative.
-        stderr: its standard error under new samples on both sides; too large by about half where the distributions are equal.
+        stderr: its standard error under new samples on both sides; up to 1.5 times too large where the distributions are equal.
         deviation: standard deviation over subsets, divisor the number of subsets; 0 where the only subset is everything.
         subsets, subset_size: what was drawn.
     """
@@ -58,7 +60,7 @@ def kernel_distance(
 
     Arguments:
         generator: draws the subsets, without replacement.
-        subsets: how many; a single one where it holds everything, as all would be equal.
+        subsets: how many, ≥ 2 for a finite standard error; a single one where it holds everything, as all would be equal.
         subset_size: samples of a subset on each side, at most N and M.
 
     Raises:
@@ -69,7 +71,8 @@ def kernel_distance(
     if size < 2:
         raise DataError(f"A kernel distance needs at least two samples on each side, found {size}.", "Give more samples.")
     sides = (generated, reference)
-    subsets = 1 if size == len(generated) == len(reference) else subsets
+    everything = size == len(generated) == len(reference)
+    subsets = 1 if everything else subsets
     totals = [torch.zeros(2, len(side), dtype=torch.float64) for side in sides]  # of h, and how often drawn
     values = []
     for _ in range(subsets):
@@ -78,15 +81,10 @@ def kernel_distance(
         values.append(float(h[0].mean() + h[1].mean()))
         for total, index, own in zip(totals, drawn, h, strict=True):
             total[:, index] += torch.stack([own.cpu(), torch.ones(size, dtype=torch.float64)])
-    of_subsets = torch.tensor(values, dtype=torch.float64).var(correction=0)
-    variance = sum(4 * float((h[times > 0] / times[times > 0]).var()) / len(h) for h, times in totals)
-    return KernelDistance(
-        value=sum(values) / subsets,
-        stderr=(variance + float(of_subsets) / subsets) ** 0.5,
-        deviation=float(of_subsets.sqrt()),
-        subsets=subsets,
-        subset_size=size,
-    )
+    deviation = pstdev(values)
+    of_drawing = 0 if everything else math.inf if subsets == 1 else deviation**2 / (subsets - 1)
+    of_samples = sum(4 * float((h[times > 0] / times[times > 0]).var()) / len(h) for h, times in totals)
+    return KernelDistance(fmean(values), math.sqrt(of_samples + of_drawing), deviation, subsets, size)
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:

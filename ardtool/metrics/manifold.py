@@ -130,7 +130,8 @@ def _tiles(x: Tensor, y: Tensor, memory: int) -> Iterator[_Tile]:
             columns = slice(j, min(j + side, len(y)))
             other = double(y[columns]) - centre
             column_norms = other.square().sum(dim=1)
-            yield _Tile(rows, columns, torch.addmm(row_norms[:, None] + column_norms, one, other.T, alpha=-2), row_norms, column_norms)
+            squared = torch.addmm(row_norms[:, None] + column_norms, one, other.T, alpha=-2).clamp_(min=0)
+            yield _Tile(rows, columns, squared, row_norms, column_norms)
 
 
 def _side(features: int, memory: int) -> int:

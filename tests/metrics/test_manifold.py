@@ -66,7 +66,7 @@ def test_an_outlier_inflates_precision_but_not_density():
     x, far = draw(200, 2), torch.tensor([[50.0, 0.0]], dtype=torch.float64)
     noise = draw(200, 2) * 5
     clean, inflated = (neighbour_metrics(generated=noise, reference=side) for side in (x, torch.cat([x, far])))
-    assert inflated.precision > 2 * clean.precision
+    assert inflated.precision > 1.5 * clean.precision
     assert inflated.density - clean.density <= 1 / 5
 
 

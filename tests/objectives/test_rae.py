@@ -91,7 +91,7 @@ def test_spectral_norms_go_to_one_and_the_saved_network_is_plain(model, x):
     ],
 )
 def test_weights_come_from_the_table_or_from_the_user(options, beta, weight):
-    made = Rae.made_for(Setup(3, 64, 100, 0.1, 1e-5, {}, options))
+    made = Rae.made_for(Setup(3, 64, 100, 0.1, 1e-5, {"seed": 0}, options))
     assert (made.beta, made.decoder_weight) == (beta, weight)
 
 
@@ -116,3 +116,14 @@ def test_a_step_is_that_of_the_summed_loss(model, x):
         summed.step()
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_seed_repeats_the_power_iterations(model):
+    def first_vector(seed: int) -> torch.Tensor:
+        torch.rand(1)  # whatever was drawn before
+        network = copy.deepcopy(model)
+        Rae(beta=0.01, variant="sn", seed=seed).prepare(network)
+        return network.decoder[0].parametrizations.weight[0]._u.clone()
+
+    assert torch.equal(first_vector(1), first_vector(1))
+    assert not torch.equal(first_vector(1), first_vector(2))

@@ -36,12 +36,12 @@ def pixels(n: int = 130, channels: int = 1) -> DataSet:
     return DataSet("pixels", values, (0.0, 1.0))
 
 
-def small_run(settings: dict[str, object], data: DataSet | None = None) -> TrainingRun:
+def small_run(settings: dict[str, object], data: DataSet | None = None, device: torch.device = CPU) -> TrainingRun:
     """A run of two epochs with a few steps each; critics are small."""
     data = pixels() if data is None else data
     sizes = {"mask-aae": {"mask.units": 8}, "wae-gan": {"gan.units": 8}}.get(str(settings.get("method")), {})
     config = config_from({"latent": 3, "epochs": 2, "batch_size": 30} | sizes | settings, "test")
-    return prepare_run(resolved(config, data), data, CPU)
+    return prepare_run(resolved(config, data), data, device)
 
 
 def everything(run: TrainingRun) -> dict[str, torch.Tensor]:

@@ -273,3 +273,23 @@ def test_really_compiled_layers_learn_what_plain_ones_do():
         pytest.skip(f"no compiler here: {told[0]}")
     assert compiled.stepper.kind == "compiled"
     assert compiled.history[-1].validation["loss"] == pytest.approx(plain.history[-1].validation["loss"], rel=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("settings", METHODS, ids=name_of)
+def test_on_a_gpu_every_method_is_captured_and_learns_what_plain_steps_do(settings, precision):
+    cuda, told = torch.device("cuda", 0), []
+    runs = [small_run({"precision": precision, "compile": compile} | settings, device=cuda) for compile in ("auto", "off")]
+    for run in runs:
+        run.tell = told.append
+        run.fit(lambda record: None)
+    captured, plain = runs
+    assert (captured.stepper.kind, plain.stepper.kind, told) == ("captured", "plain", [])
+    assert captured.source.place == "device"
+    for name, value in captured.history[-1].validation.items():
+        assert value == pytest.approx(plain.history[-1].validation[name], rel=0.02, abs=1e-3)
+    saved = copy.deepcopy(flatten_state(captured.state()))
+    again = small_run({"precision": precision} | settings, device=cuda)
+    again.restore(unflatten_state(*saved))
+    assert_same(everything(captured), everything(again))

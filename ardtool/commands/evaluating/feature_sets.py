@@ -147,10 +147,14 @@ def _part(subject: Subject, features: Tensor, n: int) -> Tensor:
 
 
 def _of_data(subject: Subject, source: Extractor, data: DataSet, index: Tensor, text: str) -> Tensor:
-    return data_features(source, data, index, cache=subject.request.cache, progress=partial(subject.progress, text))
+    shard = subject.processes.shard(len(index))
+    own = data_features(source, data, index[shard.rows], cache=subject.request.cache, progress=partial(subject.progress, text))
+    return subject.processes.gather_rows(own, shard)
 
 
 def _of_decoded(subject: Subject, source: Extractor, rows: Iterator[tuple[Tensor, Tensor]], n: int, text: str) -> Tensor:
     value_range, scaling = pixel_range(subject.model), subject.model.scaling
     batches = (as_samples(decoded, value_range, scaling) for _, decoded in rows)
-    return features_of(source, batches, n, partial(subject.progress, text))
+    shard = subject.processes.shard(n)
+    own = features_of(source, batches, shard.rows.stop - shard.rows.start, partial(subject.progress, text))
+    return subject.processes.gather_rows(own, shard)

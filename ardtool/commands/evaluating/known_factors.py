@@ -73,8 +73,8 @@ def _codes(subject: Subject) -> EncodedOnce:
             return known[index]
         for done, part in enumerate(missing.split(BLOCK)):
             subject.progress("encoding the factors' images", done * BLOCK, len(missing))
-            known[part] = encode_all(subject.network, subject.data, subject.device, part).mean
-        if path is not None:
+            known[part] = encode_all(subject.network, subject.data, subject.device, part, processes=subject.processes).mean
+        if path is not None and subject.processes.is_first:
             try:
                 cache_file.write(path, known.numpy(), VERSION)
             except OSError as error:

@@ -20,7 +20,7 @@ from .values import Measured, MetricValue, over_samples
 
 __all__ = ["elbo", "iwae", "kl_from_prior", "likelihood_problem"]
 
-IWAE_SAMPLES = 1_000
+IWAE_SAMPLES, IWAE_BLOCK = 1_000, 50
 
 
 def likelihood_problem(subject: Subject) -> str:
@@ -56,21 +56,9 @@ def iwae(subject: Subject) -> Measured:
     """The importance-weighted bound of K draws on up to 1,000 samples, for the variance that was trained and for the best one; of 8-bit
     images also bits per dimension, which want uniform noise on the pixels."""
     kind, variances = _likelihoods(subject)
-    rows = _some_rows(subject)
     is_bytes = kind == "gaussian" and subject.is_images and subject.data.values.dtype == torch.uint8
-    likelihoods = _AllLikelihoods(subject, rows, kind, variances, noisy=is_bytes)
-    posterior = subject.posterior.rows(rows)
-    assert posterior.log_variance is not None, "checked by `likelihood_problem`"
-    with inference_mode(subject.network):
-        bounds = importance_bound(
-            posterior.mean,
-            posterior.log_variance,
-            likelihoods,
-            _log_prior(subject),
-            draws=subject.request.iwae_draws,
-            generator=subject.generator(4),
-            at_once=likelihoods.at_once,
-        )
+    likelihoods = _AllLikelihoods(subject, kind, variances, noisy=is_bytes)
+    bounds = _bounds(subject, likelihoods)
     provenance = {"likelihood": kind, "draws": subject.request.iwae_draws}
     values: dict[str, MetricValue] = {}
     outputs, value_range = subject.data.values[:1].numel(), subject.data.value_range or (0.0, 1.0)
@@ -107,9 +95,35 @@ def _likelihoods(subject: Subject) -> tuple[str, dict[str, float | None]]:
     return "gaussian", {"trained": found["beta"] / 2, **best}
 
 
-def _some_rows(subject: Subject) -> Tensor:
+def _bounds(subject: Subject, likelihoods: _AllLikelihoods) -> Tensor:
+    """The bounds of up to 1,000 samples with shape (N, J), by blocks with generators of their own, which processes share."""
     n = len(subject.index)
-    return torch.arange(n) if n <= IWAE_SAMPLES else torch.randperm(n, generator=subject.generator(5))[:IWAE_SAMPLES].sort().values
+    rows = torch.arange(n) if n <= IWAE_SAMPLES else torch.randperm(n, generator=subject.generator(5))[:IWAE_SAMPLES].sort().values
+    blocks = rows.split(IWAE_BLOCK)
+    shard = subject.processes.shard(len(blocks))
+
+    def own() -> Tensor:
+        parts = []
+        for number in range(shard.rows.start, shard.rows.stop):
+            subject.progress("importance-weighted bound", number * IWAE_BLOCK, len(rows))
+            posterior = subject.posterior.rows(blocks[number])
+            assert posterior.log_variance is not None, "checked by `likelihood_problem`"
+            parts.append(
+                importance_bound(
+                    posterior.mean,
+                    posterior.log_variance,
+                    likelihoods.of(blocks[number]),
+                    _log_prior(subject),
+                    draws=subject.request.iwae_draws,
+                    generator=subject.generator(1_000 + number),
+                    at_once=likelihoods.at_once,
+                )
+            )
+        return torch.cat(parts)
+
+    with inference_mode(subject.network):
+        found = subject.processes.everywhere(own)
+    return found[0] if shard.is_whole else torch.cat(found)
 
 
 class _AllLikelihoods:
@@ -119,8 +133,8 @@ class _AllLikelihoods:
         columns: (name of the variance, whether x has noise on its bytes) of each.
     """
 
-    def __init__(self, subject: Subject, rows: Tensor, kind: str, variances: dict[str, float | None], *, noisy: bool) -> None:
-        self.subject, self.rows, self.kind, self.variances = subject, rows, kind, variances
+    def __init__(self, subject: Subject, kind: str, variances: dict[str, float | None], *, noisy: bool) -> None:
+        self.subject, self.kind, self.variances = subject, kind, variances
         self.columns = [(name, noise) for noise in ([False, True] if noisy else [False]) for name in variances]
         self.logits = _has_logits(subject)
         posterior = subject.posterior
@@ -128,9 +142,12 @@ class _AllLikelihoods:
         with inference_mode(subject.network):
             self.at_once = decoding_rows(subject.network, posterior.mean[:1].to(subject.device), first)
 
-    def __call__(self, z: Tensor, which: Tensor) -> Tensor:
-        subject, rows = self.subject, self.rows[which.cpu()]
-        self.subject.progress("importance-weighted bound", int(which[0]), len(self.rows))
+    def of(self, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """For some of the measured samples: takes codes (M, L), and which of these rows each belongs to."""
+        return lambda z, which: self(z, rows[which.cpu()])
+
+    def __call__(self, z: Tensor, rows: Tensor) -> Tensor:
+        subject = self.subject
         context = subject.posterior.context
         own = None if context is None else context[rows].to(subject.device)
         reconstruction = subject.decoder(self.logits)(z.to(subject.device), own)

@@ -24,6 +24,7 @@ from ...latent.pruning import full_codes
 from ...latent.sampling import Sampler
 from ...networks.build import NetworkAutoencoder
 from ...storage.model_file import SavedModel
+from ...training.processes import Processes
 from ..memory import decoding_rows
 from ..opening import codes_for, encode_all
 from ..relevance import active_axes_of
@@ -90,6 +91,7 @@ class Subject:
         device: where networks compute.
         progress: is told how far long work is.
         is_named: whether the data are a set of the catalogue, which may have a training part too.
+        processes: those that measure together: samples are split over them, and what is made of all samples is the same in each.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Subject:
         progress: Progress | None = None,
         *,
         is_named: bool = False,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
         self.unscaled = unscaled
@@ -110,6 +113,7 @@ class Subject:
         self.device = device
         self.progress: Progress = progress or (lambda text, done, total: None)
         self.is_named = is_named
+        self.processes = processes or Processes()
         self._kept: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -150,13 +154,13 @@ class Subject:
             return self.model.codes
         if len(self.data) < 2:
             return None
-        return codes_for(self.model, data=self.data, seed=self.request.seed, device=self.device)
+        return codes_for(self.model, data=self.data, seed=self.request.seed, device=self.device, processes=self.processes)
 
     @cached_property
     def posterior(self) -> Posterior:
         """Posteriors of the measured samples."""
         self.progress("encoding", 0, len(self.index))
-        return encode_all(self.network, self.data, self.device, self.index)
+        return encode_all(self.network, self.data, self.device, self.index, processes=self.processes)
 
     @cached_property
     def active(self) -> list[int] | None:
@@ -190,14 +194,15 @@ class Subject:
             raw: decode to logits.
         """
         parts, done = [], 0
+        shard = self.processes.shard(len(z))
         for rows, reconstruction in self.decoded(z, self.posterior.context, raw=raw):
             parts.append(compare(reconstruction, self.data.batch(self.index[rows], self.device)).double().cpu())
             done += len(rows)
-            self.progress(text, done, len(z))
-        return torch.cat(parts)
+            self.progress(text, done, shard.rows.stop - shard.rows.start)
+        return self.processes.gather_rows(torch.cat(parts), shard)
 
     def decoded(self, z: Tensor, context: Tensor | None, *, raw: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows of z, what they decode to on the device), as many at a time as fit into bounded memory.
+        """(rows of z, what they decode to on the device) of this process' part, as many at a time as fit into bounded memory.
 
         Arguments:
             z: codes with shape (M, L).
@@ -207,7 +212,8 @@ class Subject:
         decode = self.decoder(raw)
         with inference_mode(self.network):
             first = None if context is None else context[:1].to(self.device)
-            for rows in torch.arange(len(z)).split(decoding_rows(self.network, z[:1].to(self.device), first)):
+            part = torch.arange(len(z))[self.processes.shard(len(z)).rows]
+            for rows in part.split(decoding_rows(self.network, z[:1].to(self.device), first)):
                 own = None if context is None else context[rows].to(self.device)
                 yield rows, decode(z[rows].to(self.device), own)
 
