@@ -26,9 +26,9 @@ import torch
 
 from ardtool.data.dataset import DataSet
 from ardtool.training.config import config_from
-from ardtool.training.distributed import WholeBatchNoise
 from ardtool.training.processes import Shard
 from ardtool.training.resolve import prepare_run, resolved
+from ardtool.training.whole_batch import WholeBatchNoise
 
 BLOCKS, STEPS = 15, 100
 CORES = os.cpu_count() or 1

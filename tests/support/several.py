@@ -52,6 +52,7 @@ def _member(queue: Any, store: Path, rank: int, size: int, work: Callable[..., A
     torch.set_num_threads(1)
     try:
         group = ProcessGroup(dist.FileStore(str(store), size), rank, size)
+        group.start("cpu")
         queue.put((rank, (True, work(group, *arguments))))
         group.close()
     except BaseException:
