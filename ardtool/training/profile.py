@@ -37,8 +37,9 @@ def profile(run: TrainingRun, records: list[EpochRecord]) -> dict[str, Any]:
 
     Returns:
         `steps` (plain, captured, compiled), `data` (memory, device, drawn, host), `precision`, `device`, `samples_per_second`,
-        `flops_per_sample`, `flops_per_second`, `matrix_flops_per_second` (of several processes together), `utilisation`, `shares` of the time by phase, and
-        `peak_memory` in bytes: on a GPU what torch has allocated there, else of the whole process (null where the system does not say).
+        `flops_per_sample`, `flops_per_second`, `matrix_flops_per_second` (of several processes together), `utilisation`, `shares` of the
+        time by phase, and `peak_memory` in bytes: on a GPU what torch has allocated there, else of the whole process (null where the
+        system does not say).
     """
     samples, seconds = sum(each.samples for each in records), sum(each.step_seconds for each in records)
     flops, rate = flops_per_sample(run), matrix_rate(run) * run.processes.size
