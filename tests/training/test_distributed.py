@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from several import RESUMED, drawn, each, laws, new_run, normalised, scored, states_of, trained
+from several import RESUMED, drawn, each, laws, measured, new_run, normalised, scored, states_of, trained
 
 import ardtool
 from ardtool.errors import ConfigError
@@ -30,6 +30,7 @@ def alone() -> dict[str, Any]:
         "normalised": normalised(Processes()),
         "drawn": drawn(Processes()),
         "scored": scored(Processes()),
+        "measured": measured(Processes()),
         "states": states_of(Processes(), RESUMED, pixels()),
     }
 
@@ -103,6 +104,13 @@ def test_relevance_is_that_of_one_process(several, alone):
             np.testing.assert_allclose(axes, alone["scored"][name][0], rtol=1e-6)
             assert interval == alone["scored"][name][1]
         assert process["active"] == new_run(Processes(), {}, pixels()).count_active() > 0
+
+
+def test_metrics_are_those_of_one_process(several, alone):
+    for process in several:
+        assert process["measured"].keys() == alone["measured"].keys()
+        for name, numbers in process["measured"].items():
+            np.testing.assert_allclose(numbers, alone["measured"][name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_a_run_continues_with_another_number_of_processes(several, alone):
