@@ -151,6 +151,20 @@ def test_blocks_of_codes_joined_are_one_call(probes):
     assert joined.mode == whole.mode == "sketch" and joined.outputs == whole.outputs
 
 
+def test_codes_among_others_have_the_signs_that_they_have_in_one_call():
+    torch.manual_seed(0)
+    model, codes = pair(DECODERS["dense"](), 5), Posterior(torch.randn(9, 5))
+    generators = [seed(1) for _ in range(4)]
+    whole = sketched_norms(model, codes, generator=generators[0], probes=2)
+    cuts = [(0, 4), (4, 6), (6, 9)]
+    parts = [
+        sketched_norms(model, codes.rows(slice(start, stop)), generator=generator, probes=2, among=(start, 9 - stop))
+        for (start, stop), generator in zip(cuts, generators[1:], strict=True)
+    ]
+    torch.testing.assert_close(parts[0].joined(*parts[1:]).contributions, whole.contributions, rtol=1e-4, atol=1e-7)
+    assert all(torch.equal(generator.get_state(), generators[0].get_state()) for generator in generators)
+
+
 def test_memory_that_runs_out_halves_the_chunks_and_changes_no_sign():
     """Three outputs and a fixed matrix: (J_iᵀ r)² tells the signs r of every code apart, up to their common sign."""
     weight, sizes = torch.randn(3, 4), []
