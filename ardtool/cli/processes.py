@@ -42,7 +42,7 @@ def one_voice(say: Callable[[ArdtoolError], None]) -> Iterator[None]:
         return
     if os.environ["RANK"] != "0":
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if hasattr(signal, "sigwaitinfo"):
+    if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_wait_for_the_end, args=(say,), daemon=True).start()
     try:
@@ -75,9 +75,13 @@ def when_ended(explained: Callable[[ProcessEnded], ArdtoolError]) -> None:
 
 
 def _wait_for_the_end(say: Callable[[ArdtoolError], None]) -> None:
-    sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
+    by_launcher = True
+    if hasattr(signal, "sigwaitinfo"):
+        by_launcher = signal.sigwaitinfo({signal.SIGTERM}).si_pid == os.getppid()
+    else:  # some systems do not tell the sender
+        signal.sigwait({signal.SIGTERM})
     _ending.acquire()  # never comes back where the other thread speaks: it ends this process itself
-    if sender == os.getppid():
+    if by_launcher:
         error = active().lost()
     else:
         error = ProcessEnded(f"Process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} (counted from 0) was told to end.")

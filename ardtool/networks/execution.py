@@ -10,7 +10,9 @@ Autocast keeps no copies of cast weights (`cache_enabled=False`): a copy made be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,28 +32,32 @@ class Execution:
     """
 
     def __init__(self, encoder: nn.Sequential, decoder: nn.Sequential, dtype: torch.dtype | None, *, compiled: bool = False) -> None:
-        self._training = encoder
-        self._body, self._head, self._decoder = encoder[:-1], encoder[-1], decoder
+        self._encoder, self._body, self._head, self._decoder = encoder, encoder[:-1], encoder[-1], decoder
         self._dtype, self.compiled = dtype, compiled
-        if compiled:
-            self._compiled_body, self._compiled_decoder = torch.compile(self._body), torch.compile(decoder)
 
     def encode(self, x: Tensor) -> Tensor:
         """The encoder's output in float32."""
-        body = self._compiled_body if self.compiled and self._training.training else self._body
         with self._autocast(x):
-            hidden = body(x)
+            hidden = (self._compiled_layers[0] if self._runs_compiled else self._body)(x)
         return self._head(hidden.float())
 
     def decode(self, z: Tensor) -> Tensor:
         """The decoder's output in float32."""
-        decoder = self._compiled_decoder if self.compiled and self._training.training else self._decoder
         with self._autocast(z):
-            return decoder(z).float()
+            return (self._compiled_layers[1] if self._runs_compiled else self._decoder)(z).float()
 
     def give_up_compiling(self) -> None:
         """Run the layers as they are from now on."""
         self.compiled = False
+
+    @property
+    def _runs_compiled(self) -> bool:
+        return self.compiled and self._encoder.training
+
+    @cached_property
+    def _compiled_layers(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Encoder without its last layer, and decoder; made when they are first run, where a step is tried and may fail."""
+        return torch.compile(self._body), torch.compile(self._decoder)
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
         if self._dtype is None:

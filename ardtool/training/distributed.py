@@ -27,69 +27,76 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
-from torch.overrides import TorchFunctionMode
 
 from ..autoencoder import Posterior
 from ..errors import ArdtoolError, ConfigError, DataError, TrainingError, first_line
 from ..networks.build import NetworkAutoencoder
 from .processes import ProcessEnded, Processes, Shard
-from .whole_batch import over_whole_batches, summed
+from .whole_batch import WholeBatchNoise, over_whole_batches, summed
 
-__all__ = ["ProcessGroup", "WholeBatchNoise"]
+__all__ = ["ProcessGroup"]
 
 PATIENCE = timedelta(minutes=30)  # that one process waits for another in a collective operation
 LAST_WORDS = 2.0  # seconds in which processes that are alive say so when one is missed
 POLL = 0.05
-BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+LIBRARIES = ("gloo", "NCCL")
 
 T = TypeVar("T")
 _joins = itertools.count()
 
 
 class ProcessGroup(Processes):
-    """This process among several.
+    """This process among several. Until `start` they have no more than the store in common.
 
     Arguments:
         store: where they leave words for each other, also while a collective operation hangs.
         rank, size: which one this is, of how many.
-        device: the device of this process.
         machine: the number of its machine.
         leads_machine: whether it is the first process there.
     """
 
-    def __init__(
-        self, store: Store, rank: int, size: int, device: str = "cpu", *, machine: str = "0", leads_machine: bool | None = None
-    ) -> None:
-        super().__init__(device)
+    def __init__(self, store: Store, rank: int, size: int, *, machine: str = "0", leads_machine: bool | None = None) -> None:
+        super().__init__()
         self.rank, self.size = rank, size
-        self._store = PrefixStore("words", store.clone())
+        self._store, self._words = store, PrefixStore("words", store.clone())
         self._machine = machine
         self._leads_machine = rank == 0 if leads_machine is None else leads_machine
+        self._turns = 0
         self._shard = self.shard(size)
         self._claimed: bool | None = None
         self._claiming = threading.Lock()
-        backend = BACKENDS[torch.device(device).type]
-        dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size, timeout=PATIENCE)
 
     @classmethod
-    def from_environment(cls, device: str) -> ProcessGroup:
-        """Join the processes that `torchrun` started.
+    def from_environment(cls) -> ProcessGroup:
+        """What `torchrun` started.
 
         Raises:
-            ConfigError: they cannot use this device.
-            TrainingError: they do not find each other, or torch.distributed is in use already.
+            TrainingError: the store of all processes is not found.
         """
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        device = _device_of(device, local, os.environ.get("LOCAL_WORLD_SIZE", "several"))
-        if dist.is_initialized():
-            raise TrainingError("torch.distributed is in use already.", "Let ardtool join the processes: do not initialise it before.")
         try:
             store, rank, size = _rendezvous()
-            # a store outlives a run, and torchrun's the processes that it starts again
-            store = PrefixStore(f"ardtool-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_joins)}", store)
-            return cls(store, rank, size, device, machine=os.environ.get("GROUP_RANK", "0"), leads_machine=local == 0)
         except (dist.DistError, RuntimeError, ValueError) as error:
             raise TrainingError(f"The processes did not find each other: {first_line(error)}.", "Start them with torchrun.") from error
+        # a store outlives a run, and torchrun's the processes that it starts again
+        store = PrefixStore(f"ardtool-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_joins)}", store)
+        return cls(store, rank, size, machine=os.environ.get("GROUP_RANK", "0"), leads_machine=os.environ.get("LOCAL_RANK", "0") == "0")
+
+    def start(self, device: str) -> None:
+        """Meet the others.
+
+        Raises:
+            ConfigError: several processes cannot use this device.
+            TrainingError: torch.distributed is in use already.
+        """
+        if dist.is_initialized():
+            raise TrainingError("torch.distributed is in use already.", "Let ardtool join the processes: do not initialise it before.")
+        self.device = _device_of(device)
+        backend = "cpu:gloo,cuda:nccl" if self._is_on_gpu else "gloo"
+        dist.init_process_group(backend, store=PrefixStore("group", self._store), rank=self.rank, world_size=self.size, timeout=PATIENCE)
+
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self.device.startswith("cuda:")
 
     def close(self) -> None:
         """Part from the others, when all are done."""
@@ -97,12 +104,14 @@ class ProcessGroup(Processes):
         dist.destroy_process_group()
 
     def in_turn(self, work: Callable[[], T]) -> T:
+        self._turns += 1
+        done = f"turn {self._turns} on {self._machine}"
         if self._leads_machine:
             try:
                 return work()
             finally:
-                self._store.set(f"prepared on {self._machine}", "")
-        while not self._store.check([f"prepared on {self._machine}"]):
+                self._words.set(done, "")
+        while not self._words.check([done]):
             time.sleep(POLL)
         return work()
 
@@ -171,7 +180,7 @@ class ProcessGroup(Processes):
         return summed(padded, self._shard.weight)
 
     def synchronise(self, model: NetworkAutoencoder, optimisers: list[torch.optim.Optimizer], *, second_derivatives: bool) -> None:
-        if torch.device(self.device).type == "cuda" and not second_derivatives:
+        if self._is_on_gpu and not second_derivatives:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         else:
             over_whole_batches(model)
@@ -193,8 +202,8 @@ class ProcessGroup(Processes):
         with self._claiming:
             if self._claimed is None:
                 try:
-                    self._store.set(f"rank {self.rank} is alive", "")
-                    self._claimed = self._store.add("claims", 1) == 1
+                    self._words.set(f"rank {self.rank} is alive", "")
+                    self._claimed = self._words.add("claims", 1) == 1
                 except (dist.DistError, RuntimeError):  # the store is gone: better said twice than never
                     self._claimed = True
             return self._claimed
@@ -212,7 +221,7 @@ class ProcessGroup(Processes):
         missing = list(range(self.size))
         try:
             while missing and time.monotonic() < until:
-                missing = [rank for rank in missing if not self._store.check([f"rank {rank} is alive"])]
+                missing = [rank for rank in missing if not self._words.check([f"rank {rank} is alive"])]
                 time.sleep(POLL)
         except (dist.DistError, RuntimeError):
             return []
@@ -220,28 +229,8 @@ class ProcessGroup(Processes):
 
     def is_loss(self, error: BaseException) -> bool:
         """Whether an error is that of a collective operation whose other side is gone."""
-        return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
-
-
-class WholeBatchNoise(TorchFunctionMode):
-    """Inside, `torch.randn` and `torch.rand` with a generator, asked for as many rows as this process has of a batch, draw them for the
-    whole batch and give this process' own. Samples are in the first dimension; in the second of three, where several draws are made."""
-
-    def __init__(self, shard: Shard) -> None:
-        super().__init__()
-        self._samples, self._rows = shard.samples, shard.rows
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if (func is not torch.randn and func is not torch.rand) or kwargs.get("generator") is None:
-            return func(*args, **kwargs)
-        shape = list(args if isinstance(args[0], int) else args[0])
-        own = self._rows.stop - self._rows.start
-        dimension = 1 if len(shape) == 3 else 0
-        if shape[dimension] != own:
-            return func(*args, **kwargs)
-        shape[dimension] = self._samples
-        return func(*shape, **kwargs).narrow(dimension, self._rows.start, own).contiguous()
+        named = isinstance(error, RuntimeError) and any(library in str(error) for library in LIBRARIES)
+        return named or isinstance(error, dist.DistError)
 
 
 def _outcome(work: Callable[[], Any]) -> Any:
@@ -265,18 +254,23 @@ def _rendezvous() -> tuple[Store, int, int]:
     return next(rendezvous("env://", timeout=PATIENCE))
 
 
-def _device_of(device: str, local: int, count: str) -> str:
-    """The device of the process with a rank on its machine, as one of `count` there."""
-    if device == "auto" and not torch.cuda.is_available():
-        return "cpu"
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        gpus = torch.cuda.device_count()
-        if local >= gpus:
-            raise ConfigError(
-                f"There are {count} processes and {gpus} GPUs on this machine.", f"Use --nproc-per-node {gpus}, or --device cpu."
-            )
-        torch.cuda.set_device(local)
-        return f"cuda:{local}"
+def _device_of(device: str) -> str:
+    """The device of this process: the GPU that has its number on this machine, or the CPU.
+
+    Raises:
+        ConfigError: there are too few GPUs, or one device was named for all.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device.startswith(("cuda:", "mps")):
-        raise ConfigError(f"--device {device} is one device, and there are {count} processes.", "Use --device cuda, or --device cpu.")
-    return device
+        raise ConfigError(f"--device {device} is one device for several processes.", "Use --device cuda, or --device cpu.")
+    if device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return "cpu" if device == "auto" else device
+    gpus = torch.cuda.device_count()
+    if here > gpus:
+        raise ConfigError(
+            f"{here} processes were started on a machine with {gpus} GPU{'' if gpus == 1 else 's'}.",
+            f"Use --nproc-per-node {gpus}, or --device cpu.",
+        )
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(number)
+    return f"cuda:{number}"

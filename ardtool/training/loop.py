@@ -151,7 +151,7 @@ class TrainingRun:
             if self.config.lr_patience and self.objective.is_stationary(self.epoch / self.epochs):
                 for scheduler in self.schedulers:
                     scheduler.step(validation["loss"])
-            record = EpochRecord(self.epoch, training, validation, self.objective.summary(), lr, samples, **watch.lap())
+            record = EpochRecord(self.epoch, training, validation, self.objective.summary(), lr, samples, active=None, **watch.lap())
             if self.epoch in self.trace_epochs():
                 record.active = self.count_active()
             self.history.append(record)

@@ -1,4 +1,4 @@
-r"""Several processes that train one model, as `torchrun` starts them: how samples are split over them, and what is put together again.
+r"""Several processes at one model, as `torchrun` starts them: how samples are split over them, and what is put together again.
 
 Of n samples process r of R has the rows ⌊r n / R⌋ to ⌊(r + 1) n / R⌋ − 1; n_r / n is the weight of a mean over its n_r rows in the mean
 over all. Where some would have fewer than two (n < 2 R) each has all rows, with the weight 1/R.
@@ -151,7 +151,7 @@ def are_several() -> bool:
 
 
 def active() -> Processes:
-    """All processes of the run that was joined last."""
+    """All processes that were joined last."""
     return _active
 
 
@@ -173,8 +173,9 @@ def joined(device: str) -> Iterator[Processes]:
         return
     from .distributed import ProcessGroup
 
-    _active = group = ProcessGroup.from_environment(device)
+    _active = group = ProcessGroup.from_environment()
     try:
+        group.start(device)
         yield group
         group.close()
     except BaseException as error:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
-__all__ = ["EpochRecord", "Stopwatch"]
+__all__ = ["EpochRecord", "PhaseSeconds", "Stopwatch"]
 
 
 @dataclass
@@ -36,14 +36,24 @@ class EpochRecord:
         return dict(vars(self))
 
 
+class PhaseSeconds(TypedDict):
+    """Seconds of an epoch by phase, as `EpochRecord` names them."""
+
+    step_seconds: float
+    prior_seconds: float
+    validation_seconds: float
+    checkpoint_seconds: float
+    other_seconds: float
+
+
 class Stopwatch:
     """Seconds by phase since the lap before."""
 
-    PHASES: tuple[str, ...] = ("step", "prior", "validation", "checkpoint")
+    PHASES = ("step", "prior", "validation", "checkpoint")
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self._seconds: dict[str, float] = dict.fromkeys(self.PHASES, 0.0)
+        self._seconds = dict.fromkeys(self.PHASES, 0.0)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -56,8 +66,15 @@ class Stopwatch:
         """So many seconds belonged to a phase."""
         self._seconds[name] += seconds
 
-    def lap(self) -> dict[str, float]:
-        """`step_seconds` and so on, and `other_seconds` for what belonged to no phase; counts from zero again."""
+    def lap(self) -> PhaseSeconds:
+        """Seconds of each phase, and of what belonged to none; counts from zero again."""
         began, self._began = self._began, time.perf_counter()
-        seconds, self._seconds = self._seconds, dict.fromkeys(self.PHASES, 0.0)
-        return {f"{name}_seconds": value for name, value in (seconds | {"other": self._began - began - sum(seconds.values())}).items()}
+        step, prior, validation, checkpoint = (self._seconds.pop(phase) for phase in self.PHASES)
+        self._seconds = dict.fromkeys(self.PHASES, 0.0)
+        return PhaseSeconds(
+            step_seconds=step,
+            prior_seconds=prior,
+            validation_seconds=validation,
+            checkpoint_seconds=checkpoint,
+            other_seconds=self._began - began - step - prior - validation - checkpoint,
+        )

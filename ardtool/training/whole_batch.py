@@ -1,9 +1,12 @@
-r"""What is taken over a whole batch where each process has a part of it: sums and BatchNorm, both differentiable as often as one likes.
+r"""What is taken over a whole batch where each process has a part of it: sums and BatchNorm, both differentiable as often as one likes, and
+random numbers.
 
 Process r has the loss F_r of its own samples, with the weight s_r in F = Σ_r s_r F_r. What it passes back are derivatives of F divided by
 s_r: plain derivatives of F_r, where no process needs another. With g_r those at y = Σ_r x_r, which all processes see,
 
     back to x_q:   (1/s_q) Σ_r s_r g_r,      and back through that, from h_r:   Σ_r h_r
+
+so a derivative inside a loss has to be that of a mean over samples, or all parts as large (`rae.variant=gp` takes that of a sum).
 
 BatchNorm, per channel, of n_r values with mean m_r and variance v_r, in training:
 
@@ -19,10 +22,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..networks.build import NetworkAutoencoder
+from .processes import Shard
 
-__all__ = ["WholeBatchNorm2d", "over_whole_batches", "summed"]
+__all__ = ["WholeBatchNoise", "WholeBatchNorm2d", "over_whole_batches", "summed"]
 
 
 class WholeBatchNorm2d(nn.BatchNorm2d):
@@ -46,6 +51,27 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
         scale = self.weight * torch.rsqrt(variance + self.eps).to(self.weight)
         shift = self.bias - mean.to(scale) * scale
         return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+
+
+class WholeBatchNoise(TorchFunctionMode):
+    """Inside, `torch.randn` and `torch.rand` with a generator, asked for as many rows as this process has of a batch, draw them for the
+    whole batch and give this process' own. Samples are in the first dimension; in the second of three, where several draws are made."""
+
+    def __init__(self, shard: Shard) -> None:
+        super().__init__()
+        self._samples, self._rows = shard.samples, shard.rows
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if (func is not torch.randn and func is not torch.rand) or kwargs.get("generator") is None:
+            return func(*args, **kwargs)
+        shape = list(args[0] if args and not isinstance(args[0], int) else args)
+        own = self._rows.stop - self._rows.start
+        dimension = 1 if len(shape) == 3 else 0
+        if not shape or shape[dimension] != own:
+            return func(*args, **kwargs)
+        shape[dimension] = self._samples
+        return func(*shape, **kwargs).narrow(dimension, self._rows.start, own).contiguous()
 
 
 def over_whole_batches(model: NetworkAutoencoder) -> None:

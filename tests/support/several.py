@@ -14,11 +14,15 @@ from torch import nn
 
 from ardtool.autoencoder import ModulePair, Posterior
 from ardtool.commands.estimation import Request, estimate
+from ardtool.commands.evaluating.subject import Request as MeasuringRequest
+from ardtool.commands.evaluating.subject import Subject
+from ardtool.commands.evaluating.table import measured as measure
 from ardtool.data.dataset import DataSet
 from ardtool.errors import ArdtoolError, ConfigError
 from ardtool.latent.axes import LatentAxes
 from ardtool.latent.codes import LatentCodes
 from ardtool.latent.statistics import CodeStatistics
+from ardtool.storage.model_file import SavedModel
 from ardtool.training.config import config_from
 from ardtool.training.distributed import ProcessGroup
 from ardtool.training.loop import TrainingRun
@@ -52,6 +56,7 @@ def _member(queue: Any, store: Path, rank: int, size: int, work: Callable[..., A
     torch.set_num_threads(1)
     try:
         group = ProcessGroup(dist.FileStore(str(store), size), rank, size)
+        group.start("cpu")
         queue.put((rank, (True, work(group, *arguments))))
         group.close()
     except BaseException:
@@ -156,6 +161,20 @@ def scored(processes: Processes) -> dict[str, tuple[Any, ...]]:
     return found
 
 
+def measured(processes: Processes) -> dict[str, tuple[float, float]]:
+    """Metrics of a small model with their errors, one of every family that is shared."""
+    generator = torch.Generator().manual_seed(0)
+    encoder, decoder = nn.Linear(6, 4), nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 6))
+    for parameter in (*encoder.parameters(), *decoder.parameters()):
+        nn.init.normal_(parameter, generator=generator)
+    model = ModulePair(lambda x: encoder(x).chunk(2, dim=1), decoder, (6,), 2)
+    data = DataSet("normal", torch.randn(161, 6, generator=generator))
+    saved = SavedModel(model, None, {"method": "foreign", "likelihood": {"kind": "gaussian", "beta": 2.0}})
+    subject = Subject(saved, data, data, MeasuringRequest(iwae_draws=3), CPU, processes=processes)
+    found, _ = measure(subject, dict.fromkeys(("mse", "elbo", "iwae", "kid", "prdc", "activity", "dimension"), True))
+    return {name: (value.value, value.stderr) for each in found for name, value in each.values.items()}
+
+
 def refused(processes: Processes) -> list[str]:
     """What is said where one process has an error, or other settings than the first."""
     others = 1 if processes.rank else 0
@@ -196,6 +215,7 @@ def laws(processes: Processes, every: list[dict[str, Any]], data: DataSet, state
         "normalised": normalised(processes),
         "drawn": drawn(processes),
         "scored": scored(processes),
+        "measured": measured(processes),
         "states": states_of(processes, RESUMED, data),
         "continued": states_of(processes, RESUMED, data, states[1]),
         "refused": refused(processes),

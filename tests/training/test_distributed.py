@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from several import RESUMED, drawn, each, laws, new_run, normalised, scored, states_of, trained
+from several import RESUMED, drawn, each, laws, measured, new_run, normalised, scored, states_of, trained
 
 import ardtool
+from ardtool.errors import ConfigError
+from ardtool.training.distributed import _device_of
 from ardtool.training.processes import Processes, Shard
 
 from .runs import METHODS, name_of, pixels, small_run
@@ -28,6 +30,7 @@ def alone() -> dict[str, Any]:
         "normalised": normalised(Processes()),
         "drawn": drawn(Processes()),
         "scored": scored(Processes()),
+        "measured": measured(Processes()),
         "states": states_of(Processes(), RESUMED, pixels()),
     }
 
@@ -103,6 +106,13 @@ def test_relevance_is_that_of_one_process(several, alone):
         assert process["active"] == new_run(Processes(), {}, pixels()).count_active() > 0
 
 
+def test_metrics_are_those_of_one_process(several, alone):
+    for process in several:
+        assert process["measured"].keys() == alone["measured"].keys()
+        for name, numbers in process["measured"].items():
+            np.testing.assert_allclose(numbers, alone["measured"][name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_a_run_continues_with_another_number_of_processes(several, alone):
     straight = alone["states"][-1][0]
     for process in several:
@@ -123,6 +133,38 @@ def test_an_error_of_one_is_the_error_of_all(several):
 def test_one_process_speaks_and_names_the_one_that_is_gone(several):
     speakers = [message for speaks, message in (process["missed"] for process in several) if speaks]
     assert speakers == [f"Process 1 of {len(several)} (counted from 0) ended."]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [("auto", 2, "cuda:1"), ("cuda", 2, "cuda:1"), ("cpu", 2, "cpu"), ("auto", 0, "cpu"), ("cuda", 0, "cuda")],
+)
+def test_each_process_takes_the_gpu_of_its_number(monkeypatch, device, gpus, expected):
+    environment(monkeypatch, gpus)
+    assert _device_of(device) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [
+        ("auto", 1, "2 processes were started on a machine with 1 GPU."),
+        ("cuda:1", 2, "--device cuda:1 is one device for several processes."),
+    ],
+)
+def test_devices_that_several_processes_cannot_have(monkeypatch, device, gpus, message):
+    environment(monkeypatch, gpus)
+    with pytest.raises(ConfigError) as error:
+        _device_of(device)
+    assert error.value.message == message
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    """That of the second of two processes on a machine."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
 
 
 def test_one_process_alone_does_not_ask_for_others(tmp_path, monkeypatch):
