@@ -49,7 +49,7 @@ class PhaseSeconds(TypedDict):
 class Stopwatch:
     """Seconds by phase since the lap before."""
 
-    PHASES = ("step", "prior", "validation", "checkpoint")
+    PHASES: tuple[str, ...] = ("step", "prior", "validation", "checkpoint")
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
