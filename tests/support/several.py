@@ -34,17 +34,18 @@ from ardtool.training.whole_batch import over_whole_batches
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["ardtool.training.distributed", "ardtool.commands.estimation", "torch._dynamo"])  # imported once for all
 CPU = torch.device("cpu")
+PATIENCE = 300  # seconds
 
 Arrays = dict[str, Any]
 
 
 def each(size: int, folder: Path, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `work(processes, *arguments)` returns in each of several processes, joined by gloo."""
-    queue = CONTEXT.SimpleQueue()
+    queue = CONTEXT.Queue()
     members = [CONTEXT.Process(target=_member, args=(queue, folder / f"store-{size}", rank, size, work, arguments)) for rank in range(size)]
     for member in members:
         member.start()
-    found = dict(queue.get() for _ in members)
+    found = dict(queue.get(timeout=PATIENCE) for _ in members)
     for member in members:
         member.join()
     failed = [value for succeeded, value in found.values() if not succeeded]
