@@ -79,6 +79,6 @@ def _result(subject: Subject, found: list[Measured], left_out: dict[str, str], p
         model_sha256=model.metadata.get("content_sha256"),
         data_sha256=subject.data_sha256,
         left_out=left_out,
-        note=" ".join(dict.fromkeys([*notes, *(note for each in found for note in each.notes)])) or None,
+        note=" ".join(dict.fromkeys([*notes, *subject.notes, *(note for each in found for note in each.notes)])) or None,
         file=None if path is None else str(path),
     )

@@ -148,7 +148,8 @@ def _part(subject: Subject, features: Tensor, n: int) -> Tensor:
 
 def _of_data(subject: Subject, source: Extractor, data: DataSet, index: Tensor, text: str) -> Tensor:
     shard = subject.processes.shard(len(index))
-    own = data_features(source, data, index[shard.rows], cache=subject.request.cache, progress=partial(subject.progress, text))
+    progress = partial(subject.progress, text)
+    own = data_features(source, data, index[shard.rows], cache=subject.request.cache, progress=progress, tell=subject.notes.append)
     return subject.processes.gather_rows(own, shard)
 
 

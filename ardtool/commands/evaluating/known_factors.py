@@ -78,7 +78,7 @@ def _codes(subject: Subject) -> EncodedOnce:
             try:
                 cache_file.write(path, known.numpy(), VERSION)
             except OSError as error:
-                subject.progress(f"the codes could not be kept in {path.parent}: {reason_of(error)}", 0, 0)
+                subject.notes.append(f"The codes could not be kept in {path.parent}: {reason_of(error)}.")
         return known[index]
 
     return EncodedOnce(len(subject.data), encode)

@@ -92,6 +92,9 @@ class Subject:
         progress: is told how far long work is.
         is_named: whether the data are a set of the catalogue, which may have a training part too.
         processes: those that measure together: samples are split over them, and what is made of all samples is the same in each.
+
+    Attributes:
+        notes: what the user should know, beyond what a metric says of itself.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Subject:
         self.progress: Progress = progress or (lambda text, done, total: None)
         self.is_named = is_named
         self.processes = processes or Processes()
+        self.notes: list[str] = []
         self._kept: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:

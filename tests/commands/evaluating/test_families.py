@@ -266,3 +266,17 @@ def test_a_model_without_active_axes_is_measured_all_the_same():
         assert found[name].value == 0, name
     assert found["fd[pixels]"].value == pytest.approx(float(x.var(dim=0).sum()), rel=0.05)  # all generated samples are the mean
     assert found["recall[pixels]"].value == 0
+
+
+def test_a_cache_that_cannot_be_written_costs_a_note(images_run, tmp_path, monkeypatch):
+    from ardtool.data import cache_file
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("ARDTOOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache_file, "write", full)
+    data = DataSet("grid", torch.randint(0, 256, (len(GRID), 1, 16, 16), dtype=torch.uint8), (0.0, 1.0), factor_names=GRID.names, grid=GRID)
+    result = measured(images_run.model, data, "mig", out=tmp_path / "m.json")
+    assert "mig" in result.metrics
+    assert result.note == f"The codes could not be kept in {tmp_path / 'cache'}: No space left on device."
