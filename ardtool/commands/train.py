@@ -136,7 +136,7 @@ def train(
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)
-        return _trained(run, out, observer, resume=resume, force=force, profile=profile)
+        return _trained(run, _identity(run.config, data), out, observer, resume=resume, force=force, profile=profile)
 
 
 def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processes: Processes) -> TrainingRun:
@@ -147,10 +147,16 @@ def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processe
 
 
 def _trained(
-    run: TrainingRun, out: str | Path | None, observer: Observer | None, *, resume: bool, force: bool, profile: bool
+    run: TrainingRun,
+    identity: dict[str, Any],
+    out: str | Path | None,
+    observer: Observer | None,
+    *,
+    resume: bool,
+    force: bool,
+    profile: bool,
 ) -> TrainResult:
     """Begin, continue or repeat the run."""
-    identity = _identity(run.config, run.data)
     run.processes.agree(identity)
     run.tell = tell = observer.noted if observer is not None else lambda text: None
 
