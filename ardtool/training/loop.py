@@ -6,6 +6,7 @@ does exactly what an uninterrupted one does, bit for bit on the CPU.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -221,7 +222,7 @@ class TrainingRun:
             "objective": self.objective.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "history": [record.to_dict() for record in self.history],
+            "history": json.dumps([record.to_dict() for record in self.history]),  # as one text: there may be thousands of records
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -235,7 +236,7 @@ class TrainingRun:
         self.stepper.forget()
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
-        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.history = [EpochRecord(**record) for record in json.loads(state["history"])]
 
     def _gradient_steps(self, rest: Tensor, after_step: Callable[[int, int], None] | None) -> tuple[dict[str, float], int, float]:
         """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds."""

@@ -137,7 +137,8 @@ def synchronise() -> None:
 
 
 def steps_ratio(run: TrainingRun, steps: int) -> dict[str, Any]:
-    """ours, other: seconds for the same number of steps; ratio: our samples per second over the bare loop's; kind: how ours are run."""
+    """ours, other: seconds for the same number of steps; ratio: our samples per second over the bare loop's; cpu_ratio: the same by the
+    seconds that the process computed, which other work on the machine disturbs less; kind: how ours are run."""
     rest = run.train[: steps * run.batch_size]
     steps = len(rest) // min(run.batch_size, len(rest))
 
@@ -155,7 +156,17 @@ def steps_ratio(run: TrainingRun, steps: int) -> dict[str, Any]:
         with computing(bare.model, None, "fp32", run.device):
             return seconds(lambda: bare(rest))
 
-    found = pairs(ours, other, lambda a, b: b / a)
+    computed: dict[Any, list[float]] = {ours: [], other: []}
+
+    def watched(work: Callable[[], float]) -> float:
+        began = time.process_time()
+        result = work()
+        computed[work].append(time.process_time() - began)
+        return result
+
+    found = pairs(lambda: watched(ours), lambda: watched(other), lambda a, b: b / a)
+    ratios = [b / a for a, b in zip(computed[ours][1:], computed[other][1:], strict=True)]
+    found["cpu_ratio"], found["cpu_ratios"] = round(statistics.median(ratios), 4), [round(ratio, 4) for ratio in ratios]
     speed = steps * min(run.batch_size, len(rest)) / found["ours"]
     return found | {"kind": run.stepper.kind, "steps": steps, "samples_per_second": round(speed, 1), "peak_memory": memory}
 
