@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ArdtoolError
 from ..version import __version__
+from .allocator import keep_freed_memory
 from .compare import compare
 from .convert import convert
 from .encode import decode, encode
@@ -144,5 +145,6 @@ def run() -> None:
         if hasattr(stream, "reconfigure"):  # a terminal that knows no β gets a question mark instead of a traceback
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about their own future
+    keep_freed_memory()
     with one_voice(_explain):
         app(prog_name="ardtool")

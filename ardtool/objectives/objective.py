@@ -200,9 +200,8 @@ def reconstruction_error(model: NetworkAutoencoder, z: Tensor, x: Tensor, likeli
     """
     raw = model.decode_raw(z)
     reconstruction = model.activate(raw)
-    squared = (reconstruction - x).square()
     if likelihood == "bernoulli":
         cross_entropy = nn.functional.binary_cross_entropy_with_logits(raw, x, reduction="sum") / len(x)
-        return cross_entropy, squared.detach().mean()
-    total = squared.sum() / len(x)
-    return total, total.detach() * (len(x) / squared.numel())
+        return cross_entropy, nn.functional.mse_loss(reconstruction.detach(), x)
+    total = nn.functional.mse_loss(reconstruction, x, reduction="sum") / len(x)
+    return total, total.detach() * (len(x) / x.numel())

@@ -73,8 +73,6 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
-        if self.device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)
         self.objective.to(self.device)
         self.objective.prepare(self.model)
         self.optimisers = self.objective.optimisers(self.model, self.lr, fused=True, eps=ADAM_EPS)
@@ -107,7 +105,7 @@ class TrainingRun:
     @cached_property
     def source(self) -> BatchSource:
         """The data, put onto the device where they fit."""
-        return BatchSource(self.data, self.device, place_of(self.data, self.device))
+        return BatchSource(self.data, self.device, place_of(self.data, self.device), self.model.memory_format)
 
     @cached_property
     def stepper(self) -> Stepper:

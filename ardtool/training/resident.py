@@ -1,12 +1,12 @@
 """Training data where the step needs them: on the GPU when they fit, else handed over batch by batch.
 
-    memory   the CPU trains: batches are taken from the data as they are, in memory or mapped from a file
+    memory   the CPU trains: a batch is taken from the data as they are, in memory or mapped from a file, when its step comes
     device   all samples lie on the GPU as bytes, channels last; a batch is gathered there from a tensor of indices
     drawn    images that are drawn from their factors are drawn on the device, from a tensor of indices
     host     a batch is gathered on the CPU and copied through pinned memory while the GPU still works on the one before
 
 A step is given what `fetch` returns, indices or bytes, and makes floats of it by `batch`: the second half runs on the device alone and
-can be captured.
+can be captured. Images are laid out as the network wants them, channels last for convolutions.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ class BatchSource:
         data: as opened, standardised.
         device: where batches are wanted.
         place: see the module.
+        memory_format: how images are laid out.
     """
 
-    def __init__(self, data: DataSet, device: torch.device, place: Place) -> None:
-        self.data, self.device, self.place = data, device, place
+    def __init__(self, data: DataSet, device: torch.device, place: Place, memory_format: torch.memory_format = torch.channels_last) -> None:
+        self.data, self.device, self.place, self.memory_format = data, device, place, memory_format
         self._rows = _rows_on(data.tensor, device) if place == "device" else None
 
     def indices(self, index: Tensor) -> Tensor:
@@ -64,13 +65,18 @@ class BatchSource:
 
     def batch(self, fetched: Tensor) -> Tensor:
         """Samples as float32 in the data's range with shape (B, *shape), from what `fetch` returned."""
+        values = self._values(fetched)
+        return self.data.as_floats(values.contiguous(memory_format=self.memory_format) if self.data.is_images else values)
+
+    def _values(self, fetched: Tensor) -> Tensor:
+        """Samples as they are kept: bytes, or float32."""
         if self.place == "host":
-            return self.data.as_floats(fetched)
+            return fetched
         if isinstance(self.data.values, DrawnImages) and self.place == "drawn":
-            return self.data.as_floats(self.data.values.drawn(fetched))
+            return self.data.values.drawn(fetched)
         if self._rows is None:
-            return self.data.batch(fetched, self.device)
-        rows = self.data.as_floats(self._rows[fetched])
+            return self.data.take(fetched, self.device)
+        rows = self._rows[fetched]
         return rows.permute(0, 3, 1, 2) if self.data.is_images else rows
 
     def take(self, index: Tensor) -> Tensor:

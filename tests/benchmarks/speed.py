@@ -1,4 +1,4 @@
-"""Speed as ratios within one process: alternating measurements, the median of five pairs.
+"""Speed as ratios within one process: alternating measurements, either first in turn, the median of five pairs.
 
     python tests/benchmarks/speed.py mnist --out docs/results/speed_mnist.json      the paper's MNIST network, L = 16
     python tests/benchmarks/speed.py sprites                                        the default network, where overhead shows
@@ -14,8 +14,9 @@ What is compared:
               its fastest batch size of 1, 10, 100, 1,000.
   hardware    (with steps, prior and validation) FLOPs of a step over the rate of one large matrix product in the same precision, peak
               memory of the steps, and how long the paper's whole schedule would take at the speeds measured.
+  allocator   (CPU) samples per second in a process that keeps freed memory, as `ardtool` does, against one that does not.
   help        `ardtool --help` in a fresh process, against `python -c pass`.
-Images are random: arithmetic does not depend on them.
+Images are random: arithmetic does not depend on them. `images64` is the default network on 64 × 64 pixels in colour.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from typing import Any
 import torch
 
 from ardtool.autoencoder import Posterior
+from ardtool.cli.allocator import keep_freed_memory
 from ardtool.commands.train import _fit
 from ardtool.data.dataset import DataSet
 from ardtool.latent.gaussian import kl_to_gaussian
@@ -51,14 +53,15 @@ PAIRS = 5
 NETWORKS: dict[str, dict[str, Any]] = {
     "mnist": {"shape": (1, 32, 32), "latent": 16, "settings": {"arch": "paper-mnist", "beta": 0.5}},
     "sprites": {"shape": (3, 32, 32), "latent": 16, "settings": {}},
+    "images64": {"shape": (3, 64, 64), "latent": 16, "settings": {}},
     "cifar10": {"shape": (3, 32, 32), "latent": 128, "settings": {"arch": "paper-cifar10", "beta": 0.05}},
     "imagenet32": {"shape": (3, 32, 32), "latent": 256, "settings": {"arch": "paper-imagenet32", "beta": 0.05}},
 }
-STEPS = {"cpu": {"mnist": 20, "sprites": 60, "cifar10": 4, "imagenet32": 4}, "cuda": dict.fromkeys(NETWORKS, 70)}
+STEPS = {"cpu": {"mnist": 20, "sprites": 60, "images64": 12, "cifar10": 4, "imagenet32": 4}, "cuda": dict.fromkeys(NETWORKS, 70)}
 # epochs, training samples and validation samples of the paper's runs; X_α is held out of the training samples
 SCHEDULES = {"mnist": (50, 50_000, 10_000), "cifar10": (100, 40_000, 10_000), "imagenet32": (50, 1_271_167, 10_000)}
 X_ALPHA = 10_000
-MEASURES = ("steps", "outside", "prior", "validation", "hardware", "relevance", "help")
+MEASURES = ("steps", "outside", "prior", "validation", "hardware", "relevance", "allocator", "help")
 
 
 def main() -> None:
@@ -71,8 +74,12 @@ def main() -> None:
     parser.add_argument("--compile", default="auto")
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--alone", choices=["kept", "freed"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     device = torch.device(options.device)
+    if options.alone is not None:
+        print(steps_alone(options.data, options.steps, kept=options.alone == "kept"))
+        return
     run = make_run(options.data, device, precision=options.precision, compile=options.compile, batch_size=options.batch_size)
     run.tell = lambda text: print(text, file=sys.stderr)
     steps = options.steps or STEPS.get(device.type, STEPS["cpu"])[options.data]
@@ -91,6 +98,7 @@ def main() -> None:
         "validation": lambda: validation_ratio(run),
         "hardware": lambda: hardware(options.data, run, results),
         "relevance": lambda: relevance_ratio(run),
+        "allocator": lambda: allocator_ratio(options.data, steps) if device.type == "cpu" else None,
         "help": help_ratio,
     }
     for name in MEASURES:
@@ -111,9 +119,9 @@ def make_run(name: str, device: torch.device, **settings: Any) -> TrainingRun:
 
 
 def pairs(first: Callable[[], float], second: Callable[[], float], quotient: Callable[[float, float], float]) -> dict[str, Any]:
-    """Alternate both measurements after one warm-up each; the median of the ratios, and all values."""
+    """Alternate both measurements, either first in turn, after one warm-up each; the median of the ratios, and all values."""
     first(), second()
-    values = [(first(), second()) for _ in range(PAIRS)]
+    values = [(first(), second()) if pair % 2 == 0 else (second(), first())[::-1] for pair in range(PAIRS)]
     ratios = [quotient(a, b) for a, b in values]
     return {
         "ratio": round(statistics.median(ratios), 4),
@@ -212,12 +220,17 @@ def hardware(name: str, run: TrainingRun, results: dict[str, Any]) -> dict[str, 
     return found
 
 
+def plain_network(run: TrainingRun) -> NetworkAutoencoder:
+    """The network of a run laid out as torch lays out what it makes."""
+    return build_network(run.model.record, 0).to(run.device, memory_format=torch.contiguous_format).train()
+
+
 class BareLoop:
     """What one would write by hand."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.device = run.device
-        self.model = build_network(run.model.record, 0).to(run.device).train()
+        self.model = plain_network(run)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=run.lr, fused=True, eps=1e-7)
         self.images = run.data.batch(slice(None), run.device)
         self.prior = torch.ones(run.config.latent, device=run.device)
@@ -287,6 +300,24 @@ def fastest_decoding(model: NetworkAutoencoder, run: TrainingRun) -> float:
             repeats = max(1, 300 // size)
             times.append(seconds(lambda z=z, repeats=repeats: [model.decode(z) for _ in range(repeats)]) / (repeats * size))
     return min(times)
+
+
+def allocator_ratio(name: str, steps: int) -> dict[str, Any]:
+    """ours, other: seconds for the same number of steps in a process of its own; ratio: our samples per second over the other's."""
+
+    def alone(memory: str) -> float:
+        command = [sys.executable, __file__, name, "--steps", str(steps), "--alone", memory]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    return pairs(lambda: alone("kept"), lambda: alone("freed"), lambda a, b: b / a)
+
+
+def steps_alone(name: str, steps: int, *, kept: bool) -> float:
+    """Seconds of the fastest of four passes."""
+    if kept:
+        assert keep_freed_memory(), "this C library cannot be told to keep memory"
+    run = make_run(name, torch.device("cpu"))
+    return min(run._gradient_steps(run.train[: steps * run.batch_size], None)[2] for _ in range(4))
 
 
 def help_ratio() -> dict[str, Any]:

@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speed import BareLoop, make_run, pairs, seconds
+from speed import BareLoop, make_run, pairs, plain_network, seconds
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ardtool.networks.build import NetworkAutoencoder, build_network
 from ardtool.training.loop import TrainingRun
 
 WORKERS = 2
@@ -37,12 +36,12 @@ WORKERS = 2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=["mnist", "sprites"])
+    parser.add_argument("data", choices=["mnist", "sprites", "images64"])
     parser.add_argument("--steps", type=int, default=0, help="gradient steps per measurement")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    steps = options.steps or {"mnist": 15, "sprites": 60}[options.data]
+    steps = options.steps or {"mnist": 8, "sprites": 60, "images64": 12}[options.data]
     run = make_run(options.data, torch.device(options.device))
     rest = run.train[: steps * run.batch_size]
     results: dict[str, Any] = {
@@ -102,7 +101,7 @@ def pythae(run: TrainingRun, rest: Tensor) -> Callable[[], Any]:
     from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
-    network: NetworkAutoencoder = build_network(run.model.record, 0)
+    network = plain_network(run)
 
     class Encoder(BaseEncoder):
         def __init__(self) -> None:

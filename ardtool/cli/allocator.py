@@ -1,0 +1,32 @@
+"""Memory that was freed is kept for what comes next.
+
+The GNU C library hands large blocks back to the system as soon as they are free, and the system clears them again, page by page, when the
+next step asks for them: a fifth of a training step on a CPU (docs/performance.md). The peak of a process does not grow by keeping them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+__all__ = ["keep_freed_memory"]
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+FROM_THE_HEAP = 2**30  # larger blocks are not kept
+KEPT = 2**31 - 1
+USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep freed memory, for the whole process; returns whether it did.
+
+    Nothing happens where the user has tuned the allocator by environment variables, and where there is no `mallopt`.
+    """
+    if sys.platform != "linux" or any(name in os.environ for name in USERS_OWN):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, FROM_THE_HEAP)) and bool(mallopt(TRIM_THRESHOLD, KEPT))
