@@ -67,12 +67,14 @@ def measure(*, work: str, n: int, side: int, latent: int, codes: int, device: st
     import torch
 
     from ardtool.autoencoder import Posterior
+    from ardtool.cli.allocator import keep_freed_memory
     from ardtool.data.dataset import DataSet
     from ardtool.latent.jacobian import column_norms
     from ardtool.latent.sketch import sketched_norms
     from ardtool.training.config import config_from
     from ardtool.training.resolve import prepare_run, resolved
 
+    keep_freed_memory()  # as the commands do
     pixels = torch.randint(0, 256, (n + 500, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = DataSet("random", pixels, (0.0, 1.0))
     run = prepare_run(resolved(config_from({"latent": latent, "epochs": 1}, "benchmark"), data), data, torch.device(device))

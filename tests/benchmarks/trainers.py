@@ -3,7 +3,8 @@
     python tests/benchmarks/trainers.py sprites --out docs/results/trainers_sprites.json     the default network, where overhead shows
     python tests/benchmarks/trainers.py mnist --out docs/results/trainers_mnist.json         the paper's network, where arithmetic rules
 
-All train the same network on the same random images with the same batch size, number of threads and fused Adam:
+All train the same network on the same random images with the same batch size, number of threads and fused Adam, in a process that keeps
+freed memory as the command line does, from which all of them profit:
 
     bare         what one would write by hand: float images in memory, index batches, see `speed.py`
     dataloader   the same fed by a torch DataLoader over the uint8 images, with 2 workers that live on between epochs
@@ -29,6 +30,7 @@ from speed import BareLoop, make_run, pairs, plain_network, seconds
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ardtool.cli.allocator import keep_freed_memory
 from ardtool.training.loop import TrainingRun
 
 WORKERS = 2
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()
     steps = options.steps or {"mnist": 8, "sprites": 60, "images64": 12}[options.data]
     run = make_run(options.data, torch.device(options.device))
     rest = run.train[: steps * run.batch_size]
