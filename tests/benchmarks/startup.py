@@ -3,7 +3,7 @@
     python tests/benchmarks/startup.py --out docs/results/startup.json
 
 `help` is `ardtool COMMAND --help`; `work` the command itself on a model of 4 axes and 300 vectors of 8 numbers. Alternating with the import
-of torch, the median of five pairs; the ratio is over that import, which no command that computes can do without.
+of torch, the median of the pairs; the ratio is over that import, which no command that computes can do without.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import speed
 from speed import pairs, seconds
 
 WORK = {
     "train": ["train", "--data", "x.npy", "--latent", "4", "--epochs", "1", "--out", "again", "--force"],
     "relevance": ["relevance", "run"],
-    "prune": ["prune", "run", "--keep", "2", "--out", "small.safetensors"],
-    "sample": ["sample", "run", "--out", "samples.npz"],
-    "traverse": ["traverse", "run", "--out", "grid.png"],
+    "prune": ["prune", "run", "--keep", "2", "--out", "small.safetensors", "--force"],
+    "sample": ["sample", "run", "--out", "samples.npz", "--force"],
+    "traverse": ["traverse", "run", "--out", "grid.png", "--force"],
     "evaluate": ["evaluate", "run", "--data", "x.npy"],
-    "encode": ["encode", "run", "--data", "x.npy", "--out", "codes.npz"],
+    "encode": ["encode", "run", "--data", "x.npy", "--out", "codes.npz", "--force"],
     "compare": ["compare", "run"],
     "inspect": ["inspect", "run"],
     "data": ["data"],
@@ -36,8 +37,10 @@ WORK = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    speed.PAIRS = options.pairs
     results: dict[str, Any] = {"python": sys.version.split()[0], "help": {}, "work": {}}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
