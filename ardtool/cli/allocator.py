@@ -13,7 +13,7 @@ import sys
 __all__ = ["keep_freed_memory"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-FROM_THE_HEAP = 2**30  # larger blocks are not kept
+FROM_THE_HEAP = 2**30, 2**25  # larger blocks are not kept; older versions of the library refuse the first limit
 KEPT = 2**31 - 1
 USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
@@ -29,4 +29,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # another C library
         return False
-    return bool(mallopt(MMAP_THRESHOLD, FROM_THE_HEAP)) and bool(mallopt(TRIM_THRESHOLD, KEPT))
+    return any(mallopt(MMAP_THRESHOLD, size) for size in FROM_THE_HEAP) and bool(mallopt(TRIM_THRESHOLD, KEPT))

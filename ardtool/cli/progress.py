@@ -95,12 +95,12 @@ class TrainingProgress:
         now = time.perf_counter()
         if done == 1:
             self._epoch_began = now
-        elif now - self._shown >= REFRESH or done == steps:
+        if now - self._shown >= REFRESH or done == steps:
             self._shown = now
-            speed = (done - 1) * self._run.batch_size / max(now - self._epoch_began, 1e-9)
+            speed = (done - 1) * self._run.batch_size / max(now - self._epoch_began, 1e-9) if done > 1 else None
             completed = (self._run.epoch - self._first_epoch) * steps + done
             total = (self._run.epochs - self._first_epoch) * steps
-            numbers = f"{self._losses}{number(speed)} samples/s"
+            numbers = self._losses if speed is None else f"{self._losses}{number(speed)} samples/s"
             self._live.update(self._task, description=self._epoch_text(), completed=completed, total=total, numbers=numbers)
 
     def epoch_ended(self, record: EpochRecord) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from dataclasses import dataclass, replace
@@ -11,32 +9,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
-from ..errors import ConfigError, ModelFileError, TrainingError
+from ..errors import ConfigError
 from ..storage.atomic import write_json
-from ..storage.header import read_metadata
 from ..storage.model_file import SavedModel, load_model, save_model
-from ..storage.run_folder import RUNS, RunFolder
+from ..storage.run_folder import RunFolder
 from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
 from ..training.processes import Processes, joined
 from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
-from ..training.state import flatten_state, unflatten_state
+from ..training.state import flatten_state
 from .estimation import Request
 from .opening import choose_device
 from .relevance import RelevanceResult, score_model
+from .train_identity import State, check_identity, folder_of, identity_of, restore, unfinished_state
 from .train_record import relevance_record, run_metadata, warnings_of
 
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 1.0, 0.01
-
-_State = tuple[dict[str, Tensor], Any]
 
 
 class Observer(Protocol):
@@ -136,7 +131,7 @@ def train(
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)
-        return _trained(run, _identity(run.config, data), out, observer, resume=resume, force=force, profile=profile)
+        return _trained(run, identity_of(run.config, data), out, observer, resume=resume, force=force, profile=profile)
 
 
 def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processes: Processes) -> TrainingRun:
@@ -160,12 +155,12 @@ def _trained(
     run.processes.agree(identity)
     run.tell = tell = observer.noted if observer is not None else lambda text: None
 
-    def find() -> tuple[RunFolder, TrainResult | _State | None]:
-        folder = RunFolder(Path(out)) if out is not None else _folder(run.config, run.data, identity)
+    def find() -> tuple[RunFolder, TrainResult | State | None]:
+        folder = RunFolder(Path(out)) if out is not None else folder_of(run.config, run.data, identity)
         if force:
             folder.forget_unfinished()
         elif folder.is_resumable:
-            return folder, _unfinished_state(folder, identity, resume)
+            return folder, unfinished_state(folder, identity, resume)
         elif folder.is_finished:
             return folder, _result_again(folder, identity)
         elif resume:
@@ -176,7 +171,7 @@ def _trained(
     if isinstance(found, TrainResult):
         return found
     if found is not None:
-        _restore(run, folder, found)
+        restore(run, folder, found)
     for note in run.data.notes:
         tell(note)
     if observer is not None:
@@ -187,70 +182,10 @@ def _trained(
     return replace(_finish(run, folder, identity), profile=measured)
 
 
-def _identity(config: TrainConfig, data: DataSet) -> dict[str, Any]:
-    """What makes a run this run: all settings but how its steps are run, and the content of the data instead of their path."""
-    settings = {name: value for name, value in config.to_dict().items() if name != "compile"}
-    return settings | {"data": data.name, "data_sha256": data.sha256()}
-
-
-def _folder(config: TrainConfig, data: DataSet, identity: dict[str, Any]) -> RunFolder:
-    """Where a run lives under `runs/`: the plain name, or one with a hash where the plain one is taken by another run."""
-    plain = RunFolder(RUNS / f"{data.name}-{config.method}-L{config.latent}-s{config.seed}")
-    if _identity_of(plain) in (None, identity):
-        return plain
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return RunFolder(Path(f"{plain.path}-{digest}"))
-
-
-def _identity_of(folder: RunFolder) -> dict[str, Any] | None:
-    """The identity of the run in a folder; None where there is none, {} where it cannot be told."""
-    try:
-        if folder.is_resumable:
-            return folder.checkpoint_record()["identity"]
-        return read_metadata(folder.model).get("identity", {}) if folder.is_finished else None
-    except ModelFileError:
-        return {}
-
-
-def _unfinished_state(folder: RunFolder, identity: dict[str, Any], resume: bool) -> _State:
-    """The state of the unfinished run of a folder.
-
-    Raises:
-        TrainingError: it is another run, or the user did not ask for it to be continued.
-        ModelFileError: its state is damaged.
-    """
-    record = folder.checkpoint_record()
-    _check_identity(folder, record["identity"], identity)
-    if not resume:
-        raise TrainingError(
-            f"{folder.path} holds an unfinished run of these settings.", "Continue it with --resume, or start again with --force."
-        )
-    return folder.checkpoint_tensors(), record["state"]
-
-
-def _restore(run: TrainingRun, folder: RunFolder, state: _State) -> None:
-    """Continue from a state, or raise `ModelFileError` where it is damaged."""
-    try:
-        run.restore(unflatten_state(*state))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise folder.damaged(error) from error
-
-
-def _check_identity(folder: RunFolder, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse a folder that holds another run, naming what differs."""
-    names = [name for name in wanted if found.get(name) != wanted[name]]
-    if names:
-        name = next((name for name in names if name != "data_sha256"), "data_sha256")
-        differs = "the data have changed" if name == "data_sha256" else f"{name} {found.get(name)}, not {wanted[name]}"
-        raise TrainingError(
-            f"{folder.path} holds a run of other settings: {differs}.", "Choose another --out, or replace that run with --force."
-        )
-
-
 def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
     """The result of a run that has finished before."""
     model = load_model(folder.model)
-    _check_identity(folder, model.metadata.get("identity", {}), identity)
+    check_identity(folder, model.metadata.get("identity", {}), identity)
     assert model.codes is not None, "ardtool's own files hold codes"
     scores = score_model(model, model.codes, Request(threshold=model.metadata["settings"]["threshold"]))
     return replace(_result(folder, model, scores), repeated=True)

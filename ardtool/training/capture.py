@@ -45,10 +45,12 @@ class CudaGraph:
     def warm_up(self, body: Callable[[], None]) -> None:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            for _ in range(self.WARM_UPS):
-                body()
-        current.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                for _ in range(self.WARM_UPS):
+                    body()
+        finally:  # what is put back after a failure must not be overtaken by what still runs
+            current.wait_stream(self._stream)
 
     def capture(self, body: Callable[[], None], noise: torch.Generator) -> Callable[[], object]:
         graph = torch.cuda.CUDAGraph()

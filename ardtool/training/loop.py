@@ -85,7 +85,7 @@ class TrainingRun:
         ]
         self.objective.batch = self.processes
         self.processes.synchronise(self.model, self.optimisers, second_derivatives=self.objective.second_derivatives)
-        self.execution = execution_of(self.model, self.config.precision, compiled=self.config.compile == "on")
+        self.execution = execution_of(self.model, self.config.precision, compiled=self.compile == "on")
 
     @property
     def epochs(self) -> int:
@@ -102,6 +102,11 @@ class TrainingRun:
         assert self.config.batch_size is not None, "the configuration is resolved before training"
         return self.config.batch_size
 
+    @property
+    def compile(self) -> str:
+        """auto, on or off; off in several processes, where one that fails to compile would fall out of step with the others."""
+        return self.config.compile if self.processes.size == 1 else "off"
+
     @cached_property
     def source(self) -> BatchSource:
         """The data, put onto the device where they fit."""
@@ -110,8 +115,10 @@ class TrainingRun:
     @cached_property
     def stepper(self) -> Stepper:
         """What makes the gradient steps."""
+        if self.config.compile == "on" and self.compile == "off":
+            self.tell("layers are not compiled in several processes: each would have to succeed")
         backend = CudaGraph(self.device) if self.device.type == "cuda" and self.processes.size == 1 else None
-        return Stepper(self.model, self.objective, self.optimisers, self.source, self.config.compile, backend, self.tell)
+        return Stepper(self.model, self.objective, self.optimisers, self.source, self.compile, backend, self.tell)
 
     def computing(self) -> AbstractContextManager[None]:
         """Steps, prior updates and validation in the precision of this run; all else is float32."""
@@ -267,7 +274,8 @@ class TrainingRun:
         noise = seeded(self.config.seed, 0, "validation", self.device)
         totals: dict[str, Tensor] = {}
         self.model.eval()
-        for index in self.validation.split(EVALUATION_BATCH):
+        parts = math.ceil(len(self.validation) / EVALUATION_BATCH)
+        for index in self.validation.tensor_split(parts):  # about equal: what is taken over a whole batch wants no batch of one
             shard = self.processes.shard(len(index))
             with self.processes.sharing(shard):
                 terms = self.objective.losses(self.model, self.source.take(index[shard.rows]), noise)

@@ -1,6 +1,7 @@
 """The loop: disjoint splits, seeds, resuming bit for bit, and a known answer."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from ardtool.data.dataset import DataSet
 from ardtool.errors import DataError, TrainingError
 from ardtool.training.config import config_from
-from ardtool.training.loop import TrainingRun, hold_out_size
+from ardtool.training.loop import EVALUATION_BATCH, TrainingRun, hold_out_size
 from ardtool.training.resolve import prepare_run, resolved
 from ardtool.training.state import flatten_state, unflatten_state
 
@@ -167,3 +168,10 @@ def test_linear_data_of_known_rank(rank):
     run.fit(lambda record: None)
     run.final_codes()
     assert run.count_active() == rank
+
+
+def test_validation_data_that_fill_no_batch_leave_no_batch_of_one():
+    """WAE-MMD compares the samples of a batch with each other: one alone has no value."""
+    run = make_run(vectors(5010), method="wae-mmd")
+    assert len(run.validation) == EVALUATION_BATCH + 1
+    assert all(math.isfinite(value) for value in run._validate().values())

@@ -94,10 +94,10 @@ def test_everything_is_put_back():
 
 
 def test_precision_makes_another_run_and_compilation_does_not():
-    from ardtool.commands.train import _identity
+    from ardtool.commands.train_identity import identity_of
 
     runs = [small_run(settings) for settings in ({}, {"compile": "off"}, {"precision": "bf16"})]
-    plain, uncompiled, lowered = (_identity(run.config, run.data) for run in runs)
+    plain, uncompiled, lowered = (identity_of(run.config, run.data) for run in runs)
     assert plain == uncompiled
     assert plain["precision"] == "fp32" and lowered["precision"] == "bf16"
 

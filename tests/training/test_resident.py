@@ -10,7 +10,7 @@ from ardtool.data.dsprites_render import open_dsprites_render
 from ardtool.data.shapes3d_render import open_shapes3d_render
 from ardtool.training.resident import BatchSource, place_of
 
-from .runs import CPU, pixels
+from .runs import CPU, pixels, small_run
 
 INDEX = torch.tensor([5, 0, 77, 5, 129])
 
@@ -41,9 +41,20 @@ def test_rows_are_copied_block_by_block(monkeypatch):
     assert torch.equal(BatchSource(data, CPU, "device").take(torch.arange(130)), data.batch(slice(None)))
 
 
-def test_images_on_a_device_come_with_channels_last():
-    found = BatchSource(pixels(channels=3), CPU, "device").take(INDEX)
-    assert found.is_contiguous(memory_format=torch.channels_last) and not found.is_contiguous()
+@pytest.mark.parametrize("place", ["memory", "device", "host"])
+def test_images_are_laid_out_as_the_network_wants_them(place):
+    last = BatchSource(pixels(channels=3), CPU, place).take(INDEX)
+    assert last.is_contiguous(memory_format=torch.channels_last) and not last.is_contiguous()
+    assert BatchSource(pixels(channels=3), CPU, place, torch.contiguous_format).take(INDEX).is_contiguous()
+
+
+@pytest.mark.parametrize(("arch", "layout"), [("conv", torch.channels_last), ("dense", torch.contiguous_format)])
+def test_batches_lie_as_the_weights_do(arch, layout):
+    run = small_run({"arch": arch}, pixels(channels=3))
+    assert run.source.memory_format == layout
+    weights = [weight for weight in run.model.parameters() if weight.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    assert bool(weights) == (layout == torch.channels_last)
 
 
 @pytest.mark.parametrize("opened", [open_dsprites_render, open_shapes3d_render])

@@ -293,3 +293,14 @@ def test_on_a_gpu_every_method_is_captured_and_learns_what_plain_steps_do(settin
     again = small_run({"precision": precision} | settings, device=cuda)
     again.restore(unflatten_state(*saved))
     assert_same(everything(captured), everything(again))
+
+
+def test_layers_are_not_compiled_in_several_processes(monkeypatch):
+    """One that fails to compile would leave out the trial step, and with it a meeting of all."""
+    run, told = small_run({"compile": "on"}), []
+    assert run.compile == "on"
+    monkeypatch.setattr(type(run.processes), "size", 2)
+    run.tell = told.append
+    assert run.compile == "off"
+    assert run.stepper._compile == "off"
+    assert told == ["layers are not compiled in several processes: each would have to succeed"]
