@@ -29,10 +29,11 @@ REFRESH = 0.1  # seconds
 class TrainingProgress:
     """The observer that the command line gives to `commands.train.train`."""
 
-    def __init__(self, output: Output, data_root: Path | None = None, skip_bad: bool = False) -> None:
+    def __init__(self, output: Output, data_root: Path | None = None, skip_bad: bool = False, device: str = "auto") -> None:
         self._output = output
         self._data_root = data_root
         self._skip_bad = skip_bad
+        self._device = device
         self._live: Progress | None = None
         self._run: TrainingRun | None = None
         self._folder: Path | None = None
@@ -69,7 +70,8 @@ class TrainingProgress:
 
     def _again(self, folder: Path) -> str:
         root = [] if self._data_root is None else ["--data-root", str(self._data_root)]
-        return command_again(folder, *root, *(["--skip-bad"] if self._skip_bad else []))
+        device = [] if self._device == "auto" else ["--device", self._device]
+        return command_again(folder, *root, *(["--skip-bad"] if self._skip_bad else []), *device)
 
     def started(self, run: TrainingRun, folder: Path) -> None:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch
@@ -151,10 +153,11 @@ def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
     beta = "" if config.beta is None else f" · β {config.beta if isinstance(config.beta, str) else f'{config.beta:g}'}"
     steered = "" if config.target_mse is None else f", steered to MSE {config.target_mse:g}"
     name = run.model.record.get("name", config.arch)
+    epochs = f"{config.epochs:,} epoch{'' if config.epochs == 1 else 's'}"
     several = f" · {run.processes.size} processes" if run.processes.size > 1 else ""
     return {
         "data": f"{run.data.name}: {len(run.train):,} training samples{alpha}, {len(run.validation):,} for validation",
         "model": f"{config.method} · {name} network · {config.latent:,} latent axes · {parameters:,} parameters",
-        "fit": f"{config.epochs:,} epochs · batches of {run.batch_size:,}{beta}{steered} · on {run.device}{several}",
+        "fit": f"{epochs} · batches of {run.batch_size:,}{beta}{steered} · on {run.device}{several}",
         "run": str(folder),
     }

@@ -156,7 +156,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
 
-    with TrainingProgress(output, options["data_root"], options["skip_bad"]) as progress:
+    with TrainingProgress(output, options["data_root"], options["skip_bad"], device) as progress:
         when_ended(progress.lost)
         try:
             result = fit(settings, device=device, observer=progress, **options)
@@ -202,9 +202,10 @@ def _show(output: Output, result: TrainResult) -> None:
     output.line()
     show_axes(output, result.relevance, full=False)
     output.line()
+    epochs = f"{result.epochs:,} epoch{'' if result.epochs == 1 else 's'}"
     output.line(
         Text(
-            f"validation MSE {number(result.validation_mse)} · {result.epochs:,} epochs in {duration(result.seconds)} · "
+            f"validation MSE {number(result.validation_mse)} · {epochs} in {duration(result.seconds)} · "
             f"{number(result.samples_per_second)} samples/s",
             "dim",
         )

@@ -61,6 +61,7 @@ class BetaTcVae(Objective):
         super().__init__()
         self.beta, self.samples, self.likelihood = beta, samples, likelihood
         self.estimator: Estimator = estimator
+        self.fewest_samples = 2 if estimator == "stratified" else 1
 
     @classmethod
     def made_for(cls, setup: Setup) -> BetaTcVae:
@@ -90,7 +91,7 @@ def total_correlation(densities: Tensor, samples: int, estimator: Estimator) -> 
 
     Arguments:
         densities: A with shape (B, B, L).
-        samples: N, the size of the training set; at least B.
+        samples: N, the size of the training set; B where it is smaller.
         estimator: see the module.
     """
     joint = densities.sum(dim=2)
@@ -102,7 +103,7 @@ def total_correlation(densities: Tensor, samples: int, estimator: Estimator) -> 
 
 def stratified_log_weights(batch: int, samples: int, *, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """log w with shape (B, B), whose exponentials sum to 1 in every row; B ≥ 2. Made on the device, so that no step waits for a copy."""
-    others = batch - 1
+    others, samples = batch - 1, max(samples, batch)
     rows, columns = torch.arange(batch, device=device)[:, None], torch.arange(batch, device=device)
     weights = torch.full((batch, batch), -math.log(others), dtype=dtype, device=device)
     weights.masked_fill_(columns == (rows + 1) % batch, math.log((samples - others) / (samples * others)))

@@ -80,7 +80,7 @@ class MaskAae(Objective):
         glorot_normal(self.critic)
         self.interval = self.options.interval or (75 if latent_dim <= 20 else min(10_000, math.floor(112.5 * latent_dim)))
         self.steps: Tensor
-        self.register_buffer("steps", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @classmethod
     def made_for(cls, setup: Setup) -> MaskAae:

@@ -110,6 +110,7 @@ class Objective(nn.Module):
         holds_out_codes: whether a part of the training data (X_α) is held out of the gradient steps each epoch to estimate a prior.
         plateau: whether the learning rates are halved when the validation loss stands still.
         further_batches: a step is given so many random batches behind its own.
+        fewest_samples: what a batch must have, of training and of validation data.
         second_derivatives: whether the loss holds derivatives of the network, so that it is differentiated twice.
         batch: what the losses and steps of a method see of a batch beside the x that is given to them.
         sampler: how new codes are drawn, see `latent/sampling.py`.
@@ -127,6 +128,7 @@ class Objective(nn.Module):
     further_batches: ClassVar[int] = 0
     sampler: ClassVar[str] = "prior"
     second_derivatives: bool = False
+    fewest_samples: int = 1
     batch: WholeBatch = _GivenBatch()
 
     @classmethod

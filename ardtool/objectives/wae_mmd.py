@@ -49,6 +49,7 @@ class WaeMmd(Objective):
     Options = Options
     table = MappingProxyType({name: {"weight": weight} for name, weight in TABLE_6.items()})
     stochastic = False
+    fewest_samples = 2
 
     def __init__(self, *, weight: float, reconstruction: float = 0.05) -> None:
         super().__init__()

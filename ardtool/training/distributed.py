@@ -101,7 +101,12 @@ class ProcessGroup(Processes):
     def close(self) -> None:
         """Part from the others, when all are done."""
         dist.all_reduce(torch.zeros(1))
-        dist.destroy_process_group()
+        self.leave()
+
+    def leave(self) -> None:
+        """Part from the others as things stand, after an error that all have."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
     def in_turn(self, work: Callable[[], T]) -> T:
         self._turns += 1

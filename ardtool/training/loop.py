@@ -137,7 +137,7 @@ class TrainingRun:
             after_step: called with (steps done in this epoch, steps per epoch).
 
         Raises:
-            TrainingError: the loss is no longer finite; the last checkpoint is still good.
+            TrainingError: the loss is no longer finite.
         """
         watch = Stopwatch()
         while self.epoch < self.epochs:
@@ -285,10 +285,9 @@ class TrainingRun:
     def _check_finite(self, terms: dict[str, float]) -> None:
         broken = next((name for name, value in terms.items() if not math.isfinite(value)), None)
         if broken is not None:
-            good = f"; the run folder holds epoch {self.epoch}" if self.epoch else ""
+            weight = ", or choose another --beta" if "beta" in self.objective.takes else ""
             raise TrainingError(
-                f"The loss is not finite in epoch {self.epoch + 1}: {broken} is {terms[broken]}.",
-                f"Lower --lr (now {self.lr:g}), or choose another --beta{good}.",
+                f"The loss is not finite in epoch {self.epoch + 1}: {broken} is {terms[broken]}.", f"Lower --lr (now {self.lr:g}){weight}."
             )
 
 

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import TrainingError
+from ..errors import ArdtoolError, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -182,4 +182,6 @@ def joined(device: str) -> Iterator[Processes]:
         group.claim()  # before anybody else notices
         if group.is_loss(error):
             raise group.lost() from error
+        if isinstance(error, ArdtoolError):  # a script may catch it and go on
+            group.leave()
         raise

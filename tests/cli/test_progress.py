@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+import torch
+
 from ardtool.cli.progress import TrainingProgress
+from ardtool.storage.run_folder import RunFolder
 
 
 def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
@@ -19,6 +24,17 @@ def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
     for done in range(1, steps_per_epoch + 1):
         progress.stepped(done, steps_per_epoch)
     return told
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [((None, False, "auto"), ""), ((Path("d"), True, "cpu"), " --data-root d --skip-bad --device cpu")]
+)
+def test_what_continues_a_run_reads_and_computes_as_before(tmp_path, monkeypatch, options, expected):
+    monkeypatch.chdir(tmp_path)
+    RunFolder(Path("k")).write_checkpoint({"x": torch.zeros(1)}, {"state": {}, "settings": {}, "identity": {}})
+    progress = TrainingProgress(SimpleNamespace(), *options)  # pyright: ignore[reportArgumentType]
+    progress._run, progress._folder = SimpleNamespace(epoch=1, epochs=3), Path("k")  # pyright: ignore[reportAttributeAccessIssue]
+    assert progress.interrupted() == f"Interrupted in epoch 2 of 3; continue with: ardtool train --resume --out k{expected}"
 
 
 def test_the_line_moves_where_an_epoch_has_a_single_step():

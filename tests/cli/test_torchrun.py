@@ -34,7 +34,11 @@ def _data(tmp_path, monkeypatch):
 
 
 def torchrun(size: int, *arguments: str) -> subprocess.Popen[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size), "-m", "ardtool"]
+    return started(size, "-m", "ardtool", *arguments)
+
+
+def started(size: int, *arguments: str) -> subprocess.Popen[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
     return subprocess.Popen([*launcher, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -73,6 +77,21 @@ def test_an_error_of_all_is_said_once():
     assert launcher.returncode != 0
     (line,) = said(stderr)
     assert "'no.npy' does not exist" in line
+
+
+def test_a_script_may_catch_an_error_and_go_on():
+    Path("script.py").write_text(
+        "import ardtool\n"
+        "try:\n"
+        "    ardtool.train(data='x.npy', latent=1000)\n"
+        "except ardtool.ArdtoolError as error:\n"
+        "    print(error.message)\n"
+        "print(ardtool.train(data='x.npy', latent=3, epochs=3, out='run').epochs)\n"
+    )
+    stdout, stderr = started(2, "script.py").communicate(timeout=PATIENCE)
+    lines = stdout.splitlines()
+    assert len(lines) == 4 and lines.count("3") == 2, stderr
+    assert sum("more latent axes than the 270 training samples" in line for line in lines) == 2
 
 
 def test_one_result_as_of_one_process():

@@ -45,6 +45,11 @@ def test_stratified_weights_sum_to_one_in_every_row_with_the_own_code_on_the_dia
     torch.testing.assert_close(weights.diagonal(), torch.full((batch,), 1 / samples, dtype=torch.float64))
 
 
+def test_a_batch_larger_than_the_training_set_counts_as_all_of_it():
+    """Validation data may be more than the training data."""
+    torch.testing.assert_close(stratified_log_weights(20, 5), stratified_log_weights(20, 20))
+
+
 def test_one_axis_has_no_total_correlation():
     densities = log_densities(*posteriors(latent_dim=1))
     assert float(total_correlation(densities, N, "weighted")) == pytest.approx(0, abs=1e-12)

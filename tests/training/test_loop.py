@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ardtool.data.dataset import DataSet
-from ardtool.errors import DataError, TrainingError
+from ardtool.errors import ConfigError, DataError, TrainingError
 from ardtool.training.config import config_from
 from ardtool.training.loop import EVALUATION_BATCH, TrainingRun, hold_out_size
 from ardtool.training.resolve import prepare_run, resolved
@@ -127,8 +127,31 @@ def test_every_sample_is_used_once_an_epoch_in_full_batches():
 def test_a_loss_that_is_not_finite_stops_with_its_name():
     run = make_run(lr=0.5, beta=1e30)
     run.data.values[run.train[0]] = 1e30
-    with pytest.raises(TrainingError, match=r"The loss is not finite in epoch \d"):
+    with pytest.raises(TrainingError, match=r"The loss is not finite in epoch \d") as caught:
         run.fit(lambda record: None)
+    assert caught.value.hint == "Lower --lr (now 0.5), or choose another --beta."
+
+
+def test_a_method_without_beta_is_not_advised_to_change_it():
+    run = make_run(method="ae", lr=0.5)
+    run.data.values[run.train[0]] = 1e30
+    with pytest.raises(TrainingError) as caught:
+        run.fit(lambda record: None)
+    assert caught.value.hint == "Lower --lr (now 0.5)."
+
+
+@pytest.mark.parametrize("settings", [{"method": "wae-mmd"}, {"method": "beta-tcvae", "tcvae.estimator": "stratified"}])
+def test_methods_that_compare_the_samples_of_a_batch_want_two(settings):
+    needs = f"{settings['method']} compares the samples of a batch: it needs at least 2"
+    with pytest.raises(ConfigError) as caught:
+        make_run(**settings, batch_size=1)
+    assert (caught.value.message, caught.value.hint) == (f"{needs}; found --batch-size 1.", "Use --batch-size 2 or more.")
+    with pytest.raises(DataError) as refused:
+        make_run(vectors(14), **settings)
+    assert refused.value.message == f"{needs}, and 'vectors' leaves 1 for validation."
+    run = make_run(vectors(15), **settings, batch_size=2)  # two for validation
+    run.fit(lambda record: None)
+    assert math.isfinite(run.history[-1].validation["loss"])
 
 
 def test_convergence_is_judged_over_the_last_tenth():

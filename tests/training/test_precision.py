@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ardtool.data.dataset import DataSet
 from ardtool.errors import ConfigError
@@ -53,6 +55,24 @@ def test_losses_and_posteriors_are_float32_in_every_method(settings):
     assert {value.dtype for value in tensors} == {torch.float32}
     assert all(torch.isfinite(value).all() for value in terms.values())
     assert {value.dtype for value in everything(run).values()} <= {torch.float32, torch.float64, torch.int64}
+
+
+class NoFloat64(TorchDispatchMode):
+    """Fails where an operation gives float64, which Apple's GPUs do not have."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        assert all(leaf.dtype != torch.float64 for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)), func
+        return result
+
+
+# the constant of the Student-t is in float64 wherever the device has it
+@pytest.mark.parametrize("settings", [settings for settings in METHODS if settings.get("prior") != "student-t"], ids=name_of)
+def test_no_step_needs_float64(settings):
+    run = small_run(settings)
+    x = run.source.take(run.train[: 30 * (1 + run.objective.further_batches)])
+    with NoFloat64():
+        run.objective.step(run.model, x, torch.Generator().manual_seed(0), run.optimisers)
 
 
 def test_layers_are_lowered_and_the_heads_are_not():
