@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..training.convergence import count_stood_still, late_descent
 from ..training.loop import TrainingRun
 from ..version import __version__
 from .relevance import RelevanceResult
@@ -16,6 +17,7 @@ from .relevance import RelevanceResult
 __all__ = ["relevance_record", "run_metadata", "warnings_of"]
 
 TARGET_TOLERANCE = 0.1
+LATE_DESCENT = 0.01
 
 
 def relevance_record(scores: RelevanceResult) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
             "samples_per_second": sum(each.samples for each in run.history) / sum(each.step_seconds for each in run.history),
             "validation": last.validation,
             "active_trace": [[each.epoch, each.active] for each in run.history if each.active is not None],
-            "converged": run.has_converged(),
+            "converged": count_stood_still(run.history),
+            "late_descent": late_descent(run.history) if run.loss_is_the_same else None,
             "device": str(run.device),
             "threads": torch.get_num_threads(),
             "versions": {"ardtool": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -79,6 +82,9 @@ def warnings_of(settings: dict[str, Any], record: dict[str, Any]) -> tuple[str, 
         found.append(f"{epochs} epoch is too short to judge whether training has converged; {again}")
     elif not record["converged"]:
         found.append(f"the number of active axes still moved in the last tenth of the epochs; {again}")
+    elif (record.get("late_descent") or 0) > LATE_DESCENT:
+        share = f"{100 * record['late_descent']:.0f} % of its whole descent is in the last tenth of the epochs"
+        found.append(f"the validation loss was still falling: {share}, so the count may not be final; {again}")
     target, reached = settings["target_mse"], record["validation"]["mse"]
     if target is not None and abs(reached / target - 1) > TARGET_TOLERANCE:
         found.append(

@@ -31,6 +31,7 @@ from ..networks.initialise import ADAM_EPS
 from ..objectives.objective import Objective
 from .capture import CudaGraph
 from .config import TrainConfig
+from .convergence import epochs_to_count_after
 from .precision import computing, execution_of
 from .processes import Processes
 from .record import EpochRecord, Stopwatch
@@ -158,7 +159,7 @@ class TrainingRun:
                 for scheduler in self.schedulers:
                     scheduler.step(validation["loss"])
             record = EpochRecord(self.epoch, training, validation, self.objective.summary(), lr, samples, active=None, **watch.lap())
-            if self.epoch in self.trace_epochs():
+            if self.epoch in epochs_to_count_after(self.epochs):
                 record.active = self.count_active()
             self.history.append(record)
             with watch.phase("checkpoint"):
@@ -194,15 +195,10 @@ class TrainingRun:
         weight = self.processes.gather_rows(own.contributions, shard).mean(dim=0)
         return int(active_count(weight * codes.axis_variance, self.config.threshold))
 
-    def trace_epochs(self) -> set[int]:
-        """Epochs after which the active axes are counted: the start, the middle and the end of the last tenth of training."""
-        start = min(math.floor(0.9 * self.epochs), self.epochs - 1)
-        return {start, (start + self.epochs) // 2, self.epochs} - {0}
-
-    def has_converged(self) -> bool:
-        """Whether the number of active axes stood still over the last tenth of the epochs."""
-        counts = [record.active for record in self.history if record.active is not None]
-        return len(counts) > 1 and len(set(counts)) == 1
+    @property
+    def loss_is_the_same(self) -> bool:
+        """Whether the losses of all epochs can be compared: their weights are neither searched nor learned."""
+        return self.objective.plateau and self.objective.is_stationary(0)
 
     def final_codes(self) -> LatentCodes:
         """The prior estimated once more from a fresh X_α, with moments and a reference batch of the training data's codes."""

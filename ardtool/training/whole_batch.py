@@ -12,6 +12,9 @@ BatchNorm, per channel, of n_r values with mean m_r and variance v_r, in trainin
 
     n = Σ_r n_r,   m = Σ_r n_r m_r / n,   v = Σ_r n_r (v_r + m_r²) / n − m²,   y = w (x − m) / √(v + ε) + b
 
+Where each process has the whole batch (fewer than two samples each), all copies are counted: m and v are the same, and the n / (n − 1) of
+the running variance is a little nearer to 1.
+
 Source: Ioffe, Szegedy, arXiv 1502.03167. Sums are in float64, in which v_r + m_r² − m² loses nothing that matters.
 """
 

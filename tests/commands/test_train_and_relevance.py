@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -309,6 +310,17 @@ def test_one_epoch_is_too_short_to_judge(vectors_file, tmp_path):
     result = ardtool.train(data=str(vectors_file), latent=3, epochs=1, out=tmp_path / "run")
     assert not result.converged
     assert result.warnings[0].startswith("1 epoch is too short to judge whether training has converged")
+
+
+def test_a_loss_that_still_falls_is_said_though_the_count_stands_still(vectors_file, tmp_path):
+    result = ardtool.train(data=str(vectors_file), latent=3, epochs=5, threshold=0.5, out=tmp_path / "run")
+    assert result.converged
+    (warning,) = result.warnings
+    assert re.fullmatch(
+        r"the validation loss was still falling: \d+ % of its whole descent is in the last tenth of the epochs, "
+        r"so the count may not be final; train longer, e\.g\. --epochs 10 \(a run of its own\)",
+        warning,
+    )
 
 
 def test_a_run_keeps_its_moments_from_all_training_data(vectors_file, tmp_path):

@@ -154,15 +154,6 @@ def test_methods_that_compare_the_samples_of_a_batch_want_two(settings):
     assert math.isfinite(run.history[-1].validation["loss"])
 
 
-def test_convergence_is_judged_over_the_last_tenth():
-    assert make_run(epochs=100).trace_epochs() == {90, 95, 100}
-    assert make_run(epochs=5).trace_epochs() == {4, 5}
-    assert make_run(epochs=1).trace_epochs() == {1}
-    run = make_run(epochs=1)
-    run.fit(lambda record: None)
-    assert not run.has_converged()
-
-
 def test_too_little_or_constant_data():
     with pytest.raises(TrainingError, match="--latent is 400, more latent axes than the 360 training samples"):
         make_run(latent=400)
