@@ -99,20 +99,20 @@ class TrainingProgress:
             self._epoch_began = now
         if now - self._shown >= REFRESH or done == steps:
             self._shown = now
-            speed = (done - 1) * self._run.batch_size / max(now - self._epoch_began, 1e-9) if done > 1 else None
+            speed = f"{number((done - 1) * self._run.batch_size / max(now - self._epoch_began, 1e-9))} samples/s" if done > 1 else ""
             completed = (self._run.epoch - self._first_epoch) * steps + done
             total = (self._run.epochs - self._first_epoch) * steps
-            numbers = self._losses if speed is None else f"{self._losses}{number(speed)} samples/s"
+            numbers = " · ".join(filter(None, (self._losses, speed)))
             self._live.update(self._task, description=self._epoch_text(), completed=completed, total=total, numbers=numbers)
 
     def epoch_ended(self, record: EpochRecord) -> None:
-        self._losses = f"loss {number(record.training['loss'])} · val MSE {number(record.validation['mse'])} · "
+        self._losses = f"loss {number(record.training['loss'])} · val MSE {number(record.validation['mse'])}"
         if self._live is not None or self._run is None:
             return
         last, every = self._run.epochs, math.ceil(self._run.epochs / MOST_LINES)
         if record.epoch % every == 0 or record.epoch in (self._first_epoch + 1, last):
             speed = number(record.samples / max(record.step_seconds, 1e-9))
-            self._output.note(f"epoch {record.epoch:>{len(str(last))}}/{last}  {self._losses}{speed} samples/s")
+            self._output.note(f"epoch {record.epoch:>{len(str(last))}}/{last}  {self._losses} · {speed} samples/s")
 
     def noted(self, text: str) -> None:
         self._output.note(Text.assemble((f"{'note':<6}", "dim"), text))

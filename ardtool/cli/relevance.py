@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..training.processes import active
+from .allocator import give_freed_memory_back
 from .options import (
     AssumePrior,
     Data,
@@ -78,6 +79,8 @@ def relevance(
     trust: Trust = False,
 ) -> None:
     """Score every latent axis, and find the ones that matter."""
+    if max_memory is not None:
+        give_freed_memory_back()
     from ..commands.relevance import relevance as score
     from .rendering import Output
     from .tables import show_relevance, things_of

@@ -64,7 +64,7 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
             "validation": last.validation,
             "active_trace": [[each.epoch, each.active] for each in run.history if each.active is not None],
             "converged": count_stood_still(run.history),
-            "late_descent": late_descent(run.history) if run.loss_is_the_same else None,
+            "late_descent": late_descent(run.history) if run.losses_are_comparable else None,
             "device": str(run.device),
             "threads": torch.get_num_threads(),
             "versions": {"ardtool": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -83,8 +83,8 @@ def warnings_of(settings: dict[str, Any], record: dict[str, Any]) -> tuple[str, 
     elif not record["converged"]:
         found.append(f"the number of active axes still moved in the last tenth of the epochs; {again}")
     elif (record.get("late_descent") or 0) > LATE_DESCENT:
-        share = f"{100 * record['late_descent']:.0f} % of its whole descent is in the last tenth of the epochs"
-        found.append(f"the validation loss was still falling: {share}, so the count may not be final; {again}")
+        share = f"by {100 * record['late_descent']:.0f} % of its whole descent from the last tenth of the epochs but one to the last"
+        found.append(f"the validation loss was still falling, {share}, so the count may not be final; {again}")
     target, reached = settings["target_mse"], record["validation"]["mse"]
     if target is not None and abs(reached / target - 1) > TARGET_TOLERANCE:
         found.append(

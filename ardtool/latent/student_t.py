@@ -30,8 +30,8 @@ def student_t_log_density(z: Tensor, degrees_of_freedom: float | Tensor, scale: 
         degrees_of_freedom: ν > 0.
         scale: s with shape (L,), > 0.
     """
-    exact = torch.float32 if z.device.type == "mps" else torch.float64  # float32 loses digits at large ν
-    nu = torch.as_tensor(degrees_of_freedom, dtype=exact, device=z.device)
+    widest = torch.float32 if z.device.type == "mps" else torch.float64  # float32 loses digits at large ν
+    nu = torch.as_tensor(degrees_of_freedom, dtype=widest, device=z.device)
     constant = torch.lgamma((nu + 1) / 2) - torch.lgamma(nu / 2) - 0.5 * torch.log(math.pi * nu)
     nu, constant = nu.to(z.dtype), constant.to(z.dtype)
     return constant - scale.log() - (nu + 1) / 2 * torch.log1p((z / scale).square() / nu)

@@ -108,7 +108,7 @@ class Objective(nn.Module):
         table: values of settings and options by data set ("" for all others), such as those of supp. Table 6.
         stochastic: whether the encoder has log variances.
         holds_out_codes: whether a part of the training data (X_α) is held out of the gradient steps each epoch to estimate a prior.
-        plateau: whether the learning rates are halved when the validation loss stands still.
+        plateau: whether the validation loss says how far training has come: the learning rates are halved when it stands still.
         further_batches: a step is given so many random batches behind its own.
         fewest_samples: what a batch must have, of training and of validation data.
         second_derivatives: whether the loss holds derivatives of the network, so that it is differentiated twice.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean
+from statistics import fmean, pvariance
 
 from .record import EpochRecord
 
@@ -28,12 +28,18 @@ def count_stood_still(history: list[EpochRecord]) -> bool:
 
 
 def late_descent(history: list[EpochRecord]) -> float:
-    """Of all that the validation loss fell from its highest, the share that it fell from the last tenth but one to the last, by the means
-    of both; in [0, 1], and 0 where it did not fall. A steady fall has about 0.1, one that has ended nothing."""
+    """The share of its whole descent by which the validation loss fell from the last tenth of the epochs but one to the last.
+
+    The means of both tenths are compared; the whole begins with the highest loss after the first tenth, where a loss may be anything.
+    A steady fall has about 1/9, one that has ended nothing; 0 where the fall is less than two standard errors of itself.
+    """
     losses = [record.validation["loss"] for record in history]
     start = last_tenth(len(losses))
     if start == 0:
         return 0.0
-    last = fmean(losses[start:])
-    before = fmean(losses[2 * start - len(losses) : start])
-    return (before - last) / (max(losses) - last) if last < before else 0.0
+    size = len(losses) - start
+    before, last = losses[start - size : start], losses[start:]
+    fall = fmean(before) - fmean(last)
+    error = math.sqrt((pvariance(before) + pvariance(last)) / max(size - 1, 1))
+    whole = max(losses[min(size, start - size) :]) - fmean(last)
+    return fall / whole if fall > 2 * error else 0.0

@@ -64,6 +64,7 @@ class ProcessGroup(Processes):
         self._turns = 0
         self._shard = self.shard(size)
         self._claimed: bool | None = None
+        self._is_joined = False
         self._claiming = threading.Lock()
 
     @classmethod
@@ -93,6 +94,7 @@ class ProcessGroup(Processes):
         self.device = _device_of(device)
         backend = "cpu:gloo,cuda:nccl" if self._is_on_gpu else "gloo"
         dist.init_process_group(backend, store=PrefixStore("group", self._store), rank=self.rank, world_size=self.size, timeout=PATIENCE)
+        self._is_joined = True
 
     @property
     def _is_on_gpu(self) -> bool:
@@ -104,8 +106,9 @@ class ProcessGroup(Processes):
         self.leave()
 
     def leave(self) -> None:
-        """Part from the others as things stand, after an error that all have."""
-        if dist.is_initialized():
+        """Part from the others as things stand; those that still wait for this process learn that it is gone."""
+        if self._is_joined:
+            self._is_joined = False
             dist.destroy_process_group()
 
     def in_turn(self, work: Callable[[], T]) -> T:

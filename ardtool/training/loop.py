@@ -73,7 +73,7 @@ class TrainingRun:
     tell: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
-        self.model.to(self.device)
+        self.model.to(self.device).to(memory_format=self.memory_format)
         self.objective.to(self.device)
         self.objective.prepare(self.model)
         self.optimisers = self.objective.optimisers(self.model, self.lr, fused=True, eps=ADAM_EPS)
@@ -104,6 +104,11 @@ class TrainingRun:
         return self.config.batch_size
 
     @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and the weights of convolutions lie: as is best, but on MPS, where torch has had wrong gradients of BatchNorm so."""
+        return torch.contiguous_format if self.device.type == "mps" else self.model.memory_format
+
+    @property
     def compile(self) -> str:
         """auto, on or off; off in several processes, where one that fails to compile would fall out of step with the others."""
         return self.config.compile if self.processes.size == 1 else "off"
@@ -111,7 +116,7 @@ class TrainingRun:
     @cached_property
     def source(self) -> BatchSource:
         """The data, put onto the device where they fit."""
-        return BatchSource(self.data, self.device, place_of(self.data, self.device), self.model.memory_format)
+        return BatchSource(self.data, self.device, place_of(self.data, self.device), self.memory_format)
 
     @cached_property
     def stepper(self) -> Stepper:
@@ -196,8 +201,8 @@ class TrainingRun:
         return int(active_count(weight * codes.axis_variance, self.config.threshold))
 
     @property
-    def loss_is_the_same(self) -> bool:
-        """Whether the losses of all epochs can be compared: their weights are neither searched nor learned."""
+    def losses_are_comparable(self) -> bool:
+        """Whether the losses of all epochs are: their weights are neither searched nor learned."""
         return self.objective.plateau and self.objective.is_stationary(0)
 
     def final_codes(self) -> LatentCodes:

@@ -182,6 +182,6 @@ def joined(device: str) -> Iterator[Processes]:
         group.claim()  # before anybody else notices
         if group.is_loss(error):
             raise group.lost() from error
-        if isinstance(error, ArdtoolError):  # a script may catch it and go on
+        if isinstance(error, ArdtoolError):  # where all have it, a script may catch it and go on
             group.leave()
         raise

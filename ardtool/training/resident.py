@@ -51,18 +51,18 @@ class BatchSource:
     def __init__(self, data: DataSet, device: torch.device, place: Place, memory_format: torch.memory_format = torch.channels_last) -> None:
         self.data, self.device, self.place, self.memory_format = data, device, place, memory_format
         self._rows = _rows_on(data.tensor, device) if place == "device" else None
-        self._copies_wait_for_sources = device.type == "cuda"  # elsewhere a source that is freed may be overwritten before it is read
+        self._may_copy_asynchronously = device.type == "cuda"  # elsewhere a source that is freed may be overwritten before it is read
 
     def indices(self, index: Tensor) -> Tensor:
         """Indices where `fetch` wants them."""
-        return index.to(self.device, non_blocking=self._copies_wait_for_sources) if self.place in ("device", "drawn") else index
+        return index.to(self.device, non_blocking=self._may_copy_asynchronously) if self.place in ("device", "drawn") else index
 
     def fetch(self, index: Tensor) -> Tensor:
         """What a step is given for a batch: the indices themselves, or bytes on the device."""
         if self.place != "host":
             return index
         values = self.data.take(index)
-        return values.pin_memory().to(self.device, non_blocking=True) if self._copies_wait_for_sources else values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True) if self._may_copy_asynchronously else values.to(self.device)
 
     def batch(self, fetched: Tensor) -> Tensor:
         """Samples as float32 in the data's range with shape (B, *shape), from what `fetch` returned."""

@@ -128,9 +128,9 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device, proces
             f"--latent is {config.latent}, more latent axes than the {len(train)} training samples of '{data.name}'.",
             f"Use --latent {max(1, min(len(train) // 10, 16))}, or more data.",
         )
-    method = OBJECTIVES[config.method]
     if not data.is_images:
         data = data.standardised(Scaling.fit(data.tensor[train]))
+    method = OBJECTIVES[config.method]
     record = architecture_record(
         config.arch or "auto", data.shape, config.latent, value_range=data.value_range, stochastic=method.stochastic
     )
@@ -149,7 +149,8 @@ def prepare_run(config: TrainConfig, data: DataSet, device: torch.device, proces
 def _check_batches(config: TrainConfig, fewest: int, data: DataSet, validation: int) -> None:
     """Refuse batches too small for a method that compares their samples."""
     needs = f"{config.method} compares the samples of a batch: it needs at least {fewest}"
-    if config.batch_size is not None and config.batch_size < fewest:
+    assert config.batch_size is not None, "the configuration is resolved before training"
+    if config.batch_size < fewest:
         raise ConfigError(f"{needs}; found --batch-size {config.batch_size}.", f"Use --batch-size {fewest} or more.")
     if validation < fewest:
         raise DataError(

@@ -14,8 +14,10 @@ What is compared:
               its fastest batch size of 1, 10, 100, 1,000.
   hardware    (with steps, prior and validation) FLOPs of a step over the rate of one large matrix product in the same precision, peak
               memory of the steps, and how long the paper's whole schedule would take at the speeds measured.
-  allocator   (CPU) samples per second in a process that keeps freed memory, as `ardtool` does, against one that does not. All else is
-              measured in a process that does, so both sides have it.
+  layout      (CPU) samples per second of the step loop with images and weights channels last, as `ardtool` has them where there are
+              convolutions, against the same loop with both as torch makes them.
+  allocator   (CPU) samples per second in a process that keeps freed memory, as `ardtool` does, against one that does not, and page faults
+              of a step in both. All else is measured in a process that does, so both sides have it.
   help        `ardtool --help` in a fresh process, against `python -c pass`.
 Images are random: arithmetic does not depend on them. `images64` is the default network on 64 × 64 pixels in colour.
 """
@@ -48,6 +50,7 @@ from ardtool.training.config import config_from
 from ardtool.training.loop import EVALUATION_BATCH, TrainingRun
 from ardtool.training.precision import computing
 from ardtool.training.profile import flops_per_sample, matrix_rate, peak_bytes, time_shares
+from ardtool.training.resident import BatchSource
 from ardtool.training.resolve import prepare_run, resolved
 
 PAIRS = 5
@@ -62,7 +65,7 @@ STEPS = {"cpu": {"mnist": 20, "sprites": 60, "images64": 12, "cifar10": 4, "imag
 # epochs, training samples and validation samples of the paper's runs; X_α is held out of the training samples
 SCHEDULES = {"mnist": (50, 50_000, 10_000), "cifar10": (100, 40_000, 10_000), "imagenet32": (50, 1_271_167, 10_000)}
 X_ALPHA = 10_000
-MEASURES = ("steps", "outside", "prior", "validation", "hardware", "relevance", "allocator", "help")
+MEASURES = ("steps", "outside", "prior", "validation", "hardware", "relevance", "layout", "allocator", "help")
 
 
 def main() -> None:
@@ -81,7 +84,7 @@ def main() -> None:
     if options.alone != "freed":
         keep_freed_memory()
     if options.alone is not None:
-        print(steps_alone(options.data, options.steps))
+        print(json.dumps(steps_alone(options.data, options.steps, options.batch_size)))
         return
     run = make_run(options.data, device, precision=options.precision, compile=options.compile, batch_size=options.batch_size)
     run.tell = lambda text: print(text, file=sys.stderr)
@@ -101,7 +104,8 @@ def main() -> None:
         "validation": lambda: validation_ratio(run),
         "hardware": lambda: hardware(options.data, run, results),
         "relevance": lambda: relevance_ratio(run),
-        "allocator": lambda: allocator_ratio(options.data, steps) if device.type == "cpu" else None,
+        "layout": lambda: layout_ratio(run, options.data, steps) if device.type == "cpu" else None,
+        "allocator": lambda: allocator_ratio(options.data, steps, options.batch_size) if device.type == "cpu" else None,
         "help": help_ratio,
     }
     for name in MEASURES:
@@ -121,10 +125,12 @@ def make_run(name: str, device: torch.device, **settings: Any) -> TrainingRun:
     return prepare_run(resolved(config, data), data, device)
 
 
-def pairs(first: Callable[[], float], second: Callable[[], float], quotient: Callable[[float, float], float]) -> dict[str, Any]:
+def pairs(
+    first: Callable[[], float], second: Callable[[], float], quotient: Callable[[float, float], float], count: int = PAIRS
+) -> dict[str, Any]:
     """Alternate both measurements, either first in turn, after one warm-up each; the median of the ratios, and all values."""
     first(), second()
-    values = [(first(), second()) if pair % 2 == 0 else (second(), first())[::-1] for pair in range(PAIRS)]
+    values = [(first(), second()) if pair % 2 == 0 else (second(), first())[::-1] for pair in range(count)]
     ratios = [quotient(a, b) for a, b in values]
     return {
         "ratio": round(statistics.median(ratios), 4),
@@ -305,20 +311,45 @@ def fastest_decoding(model: NetworkAutoencoder, run: TrainingRun) -> float:
     return min(times)
 
 
-def allocator_ratio(name: str, steps: int) -> dict[str, Any]:
-    """ours, other: seconds for the same number of steps in a process of its own; ratio: our samples per second over the other's."""
+def layout_ratio(run: TrainingRun, name: str, steps: int) -> dict[str, Any]:
+    """ours, other: seconds for the same number of steps; ratio: our samples per second over those without channels last."""
+    plain = make_run(name, run.device, precision=run.config.precision, compile=run.config.compile, batch_size=run.batch_size)
+    plain.model.to(memory_format=torch.contiguous_format)
+    plain.source = BatchSource(plain.data, plain.device, "memory", torch.contiguous_format)
+    rest = run.train[: steps * run.batch_size]
+
+    def timed(which: TrainingRun) -> float:
+        with which.computing():
+            return which._gradient_steps(rest, None)[2]
+
+    return pairs(lambda: timed(run), lambda: timed(plain), lambda a, b: b / a)
+
+
+def allocator_ratio(name: str, steps: int, batch_size: int) -> dict[str, Any]:
+    """ours, other: seconds for the same number of steps in a process of its own; ratio: our samples per second over the other's;
+    faults: page faults of a step in each."""
+    faults: dict[str, int] = {}
 
     def alone(memory: str) -> float:
-        command = [sys.executable, __file__, name, "--steps", str(steps), "--alone", memory]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        command = [sys.executable, __file__, name, "--steps", str(steps), "--batch-size", str(batch_size), "--alone", memory]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        faults[memory] = found["faults"]
+        return found["seconds"]
 
-    return pairs(lambda: alone("kept"), lambda: alone("freed"), lambda a, b: b / a)
+    return pairs(lambda: alone("kept"), lambda: alone("freed"), lambda a, b: b / a) | {"faults": faults}
 
 
-def steps_alone(name: str, steps: int) -> float:
-    """Seconds of the fastest of four passes."""
-    run = make_run(name, torch.device("cpu"))
-    return min(run._gradient_steps(run.train[: steps * run.batch_size], None)[2] for _ in range(4))
+def steps_alone(name: str, steps: int, batch_size: int) -> dict[str, Any]:
+    """Seconds of the fastest of four passes, and page faults of a step in the last."""
+    import resource
+
+    run = make_run(name, torch.device("cpu"), batch_size=batch_size)
+    times = []
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        times.append(run._gradient_steps(run.train[: steps * run.batch_size], None)[2])
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return {"seconds": min(times), "faults": round(faults / steps)}
 
 
 def help_ratio() -> dict[str, Any]:

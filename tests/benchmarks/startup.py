@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import speed
 from speed import pairs, seconds
 
 WORK = {
@@ -40,7 +39,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    speed.PAIRS = options.pairs
     results: dict[str, Any] = {"python": sys.version.split()[0], "help": {}, "work": {}}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -53,6 +51,7 @@ def main() -> None:
                     lambda command=command: seconds(lambda: run(folder, ["-m", "ardtool", *command])),
                     lambda: seconds(lambda: run(folder, ["-c", "import torch"])),
                     lambda a, b: a / b,
+                    options.pairs,
                 )
     print(json.dumps(results, indent=1))
     if options.out is not None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from several import RESUMED, drawn, each, laws, measured, new_run, normalised, scored, states_of, trained
+from torch.distributed import FileStore
 
 import ardtool
-from ardtool.errors import ConfigError
-from ardtool.training.distributed import _device_of
+from ardtool.errors import ConfigError, TrainingError
+from ardtool.training.distributed import ProcessGroup, _device_of
 from ardtool.training.processes import Processes, Shard
 
 from .runs import METHODS, name_of, pixels, small_run
@@ -165,6 +166,19 @@ def environment(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+
+
+def test_what_a_script_has_begun_itself_is_left_alone(tmp_path):
+    store = FileStore(str(tmp_path / "own"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        group = ProcessGroup(FileStore(str(tmp_path / "store"), 1), 0, 2)
+        with pytest.raises(TrainingError, match=r"torch\.distributed is in use already\."):
+            group.start("cpu")
+        group.leave()
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_one_process_alone_does_not_ask_for_others(tmp_path, monkeypatch):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from ardtool.data.dataset import DataSet
 from ardtool.data.dsprites_render import open_dsprites_render
 from ardtool.data.shapes3d_render import open_shapes3d_render
+from ardtool.training.loop import TrainingRun
 from ardtool.training.resident import BatchSource, place_of
 
 from .runs import CPU, pixels, small_run
@@ -46,6 +49,11 @@ def test_images_are_laid_out_as_the_network_wants_them(place):
     last = BatchSource(pixels(channels=3), CPU, place).take(INDEX)
     assert last.is_contiguous(memory_format=torch.channels_last) and not last.is_contiguous()
     assert BatchSource(pixels(channels=3), CPU, place, torch.contiguous_format).take(INDEX).is_contiguous()
+
+
+def test_mps_has_images_as_they_are():
+    run = SimpleNamespace(device=torch.device("mps"), model=small_run({"arch": "conv"}, pixels(channels=3)).model)
+    assert TrainingRun.memory_format.fget(run) == torch.contiguous_format  # pyright: ignore[reportOptionalCall, reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(("arch", "layout"), [("conv", torch.channels_last), ("dense", torch.contiguous_format)])
