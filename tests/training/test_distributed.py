@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -166,6 +167,25 @@ def environment(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are found through /proc")
+def test_no_thread_of_a_group_outlives_it(tmp_path):
+    """One that did could end a process by SIGABRT when Python ends. torch's compiler is imported when an optimiser is made."""
+    script = (
+        "import pathlib, sys, torch\n"
+        "from ardtool.training.distributed import ProcessGroup, dist\n"
+        "threads = lambda: [task.joinpath('comm').read_text().strip() for task in pathlib.Path('/proc/self/task').iterdir()]\n"
+        "group = ProcessGroup(dist.FileStore(sys.argv[1], 1), 0, 1)\n"
+        "group.start('cpu')\n"
+        "torch.optim.Adam([torch.zeros(1, requires_grad=True)])\n"
+        "assert 'torch._dynamo' in sys.modules\n"
+        "print(any('gloo' in name for name in threads()))\n"
+        "group.close()\n"
+        "print(any('gloo' in name for name in threads()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_what_a_script_has_begun_itself_is_left_alone(tmp_path):

@@ -159,7 +159,7 @@ def test_the_floor_of_a_named_set_is_its_training_part():
     mean_colour = ardtool.ModulePair(
         lambda x: x.mean(dim=(2, 3)), lambda z: z[..., None, None].expand(*z.shape, 32, 32), input_shape=(3, 32, 32), latent_dim=3
     )
-    found = measured(mean_colour, "sprites-2", "kid", features="pixels", samples=1500).metrics
+    found = measured(mean_colour, "sprites-2", "kid", features="pixels", samples=300).metrics
     assert found["kd_floor[pixels]"].provenance["samples"] == "the training part"
     assert abs(found["kd_floor[pixels]"].value) < 5 * found["kd_floor[pixels]"].stderr
 
