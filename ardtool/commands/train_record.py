@@ -83,8 +83,8 @@ def warnings_of(settings: dict[str, Any], record: dict[str, Any]) -> tuple[str, 
     elif not record["converged"]:
         found.append(f"the number of active axes still moved in the last tenth of the epochs; {again}")
     elif (record.get("late_descent") or 0) > LATE_DESCENT:
-        share = f"by {100 * record['late_descent']:.0f} % of its whole descent from the last tenth of the epochs but one to the last"
-        found.append(f"the validation loss was still falling, {share}, so the count may not be final; {again}")
+        share = f"the last tenth of the epochs brought {100 * record['late_descent']:.0f} % of its descent"
+        found.append(f"the validation loss was still falling ({share}), so the count may not be final; {again}")
     target, reached = settings["target_mse"], record["validation"]["mse"]
     if target is not None and abs(reached / target - 1) > TARGET_TOLERANCE:
         found.append(

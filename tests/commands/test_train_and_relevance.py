@@ -317,7 +317,7 @@ def test_a_loss_that_still_falls_is_said_though_the_count_stands_still(vectors_f
     assert result.converged
     (warning,) = result.warnings
     assert re.fullmatch(
-        r"the validation loss was still falling, by \d+ % of its whole descent from the last tenth of the epochs but one to the last, "
+        r"the validation loss was still falling \(the last tenth of the epochs brought \d+ % of its descent\), "
         r"so the count may not be final; train longer, e\.g\. --epochs 10 \(a run of its own\)",
         warning,
     )
