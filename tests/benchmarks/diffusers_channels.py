@@ -66,7 +66,7 @@ def main() -> None:
 
 def save_model(folder: Path) -> float:
     """A random model in a folder; returns the seconds that it takes to decode one image, in batches of 4."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
     settings: dict[str, Any] = {

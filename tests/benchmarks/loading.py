@@ -32,7 +32,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
-from ardtool.data import DataSet, open_data
+from ardtool.data.catalogue import open_data
+from ardtool.data.dataset import DataSet
 
 PAIRS, BATCH, WORKERS = 5, 100, 2
 
@@ -121,7 +122,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def pairs(ours: Callable[[], float], other: Callable[[], float]) -> dict[str, Any]:
     """Alternate both after one warm-up each; ratio: our images per second over the other's."""
-    ours(), other()
+    for warm_up in (ours, other):
+        warm_up()
     values = [(ours(), other()) for _ in range(PAIRS)]
     ratios = [a / b for a, b in values]
     return {

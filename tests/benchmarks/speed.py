@@ -129,7 +129,8 @@ def pairs(
     first: Callable[[], float], second: Callable[[], float], quotient: Callable[[float, float], float], count: int = PAIRS
 ) -> dict[str, Any]:
     """Alternate both measurements, either first in turn, after one warm-up each; the median of the ratios, and all values."""
-    first(), second()
+    for warm_up in (first, second):
+        warm_up()
     values = [(first(), second()) if pair % 2 == 0 else (second(), first())[::-1] for pair in range(count)]
     ratios = [quotient(a, b) for a, b in values]
     return {
@@ -231,7 +232,7 @@ def hardware(name: str, run: TrainingRun, results: dict[str, Any]) -> dict[str, 
 
 def plain_network(run: TrainingRun) -> NetworkAutoencoder:
     """The network of a run laid out as torch lays out what it makes."""
-    return build_network(run.model.record, 0).to(run.device, memory_format=torch.contiguous_format).train()
+    return build_network(run.model.record, 0).to(run.device).to(memory_format=torch.contiguous_format).train()
 
 
 class BareLoop:
@@ -344,7 +345,7 @@ def steps_alone(name: str, steps: int, batch_size: int) -> dict[str, Any]:
     import resource
 
     run = make_run(name, torch.device("cpu"), batch_size=batch_size)
-    times = []
+    times, faults = [], 0
     for _ in range(4):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         times.append(run._gradient_steps(run.train[: steps * run.batch_size], None)[2])

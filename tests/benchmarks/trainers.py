@@ -99,10 +99,10 @@ def dataloader(run: TrainingRun, rest: Tensor) -> Callable[[], Any]:
 
 
 def pythae(run: TrainingRun, rest: Tensor) -> Callable[[], Any]:
-    from pythae.models import VAE, VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.models import VAE, VAEConfig  # pyright: ignore[reportMissingImports]
+    from pythae.models.base.base_utils import ModelOutput  # pyright: ignore[reportMissingImports]
+    from pythae.models.nn import BaseDecoder, BaseEncoder  # pyright: ignore[reportMissingImports]
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig  # pyright: ignore[reportMissingImports]
 
     network = plain_network(run)
 
@@ -133,7 +133,7 @@ def pythae(run: TrainingRun, rest: Tensor) -> Callable[[], Any]:
         optimizer_params={"fused": True, "eps": 1e-7},
         no_cuda=run.device.type != "cuda",
     )
-    from pythae.data.datasets import BaseDataset
+    from pythae.data.datasets import BaseDataset  # pyright: ignore[reportMissingImports]
 
     images = run.data.batch(rest)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -56,7 +56,7 @@ def each(size: int, folder: Path, work: Callable[..., Any], *arguments: Any) -> 
 def _member(queue: Any, store: Path, rank: int, size: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     try:
-        group = ProcessGroup(dist.FileStore(str(store), size), rank, size)
+        group = ProcessGroup(dist.FileStore(str(store), size), rank, size)  # pyright: ignore[reportPrivateImportUsage]
         group.start("cpu")
         queue.put((rank, (True, work(group, *arguments))))
         group.close()
