@@ -37,7 +37,9 @@ def convert(
 def _show(output: Output, result: ConvertResult) -> None:
     from rich.text import Text
 
-    count = f"{result.tensors:,} tensor{'' if result.tensors == 1 else 's'}"
+    from .rendering import counted
+
+    count = counted(result.tensors, "tensor")
     output.line(Text.assemble((f"{count}, {result.parameters:,} numbers", "bold green"), (f"   {size(result.bytes)}", "dim")))
     lines = {
         "copied": f"{in_short(result.copied)}: shared memory before, own numbers now" if result.copied else "",

@@ -50,11 +50,12 @@ def in_short(names: list[str]) -> str:
 def _show(output: Output, result: InspectResult) -> None:
     from rich.text import Text
 
+    from .rendering import counted
+
     output.line(Text.assemble((result.path, "bold"), (f" is {result.description}", "bold")))
     facts = [size(result.bytes)]
     if result.tensors:
-        count = len(result.tensors)
-        facts += [f"{count:,} tensor{'' if count == 1 else 's'}", f"{result.parameters:,} numbers in them"]
+        facts += [counted(len(result.tensors), "tensor"), f"{result.parameters:,} numbers in them"]
     output.line(Text(" · ".join(facts), "dim"))
     for line in _remarks(result):
         output.line(Text(line, "dim"))

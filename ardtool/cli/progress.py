@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from rich.text import Text
 from ..storage.run_folder import RunFolder
 from ..training.processes import ProcessEnded
 from .processes import command_again
-from .rendering import Output, number
+from .rendering import Output, counted, number
 
 if TYPE_CHECKING:
     from ..training.loop import EpochRecord, TrainingRun
@@ -29,11 +30,10 @@ REFRESH = 0.1  # seconds
 class TrainingProgress:
     """The observer that the command line gives to `commands.train.train`."""
 
-    def __init__(self, output: Output, data_root: Path | None = None, skip_bad: bool = False, device: str = "auto") -> None:
+    def __init__(self, output: Output, again: Sequence[str] = ()) -> None:
+        """Where to print, and the options of the command that continues the run."""
         self._output = output
-        self._data_root = data_root
-        self._skip_bad = skip_bad
-        self._device = device
+        self._again = again
         self._live: Progress | None = None
         self._run: TrainingRun | None = None
         self._folder: Path | None = None
@@ -58,7 +58,7 @@ class TrainingProgress:
         """What to say after Ctrl-C."""
         if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
             return "Interrupted before the first epoch was done; start again."
-        return f"Interrupted {_where(self._run)}; continue with: {self._again(self._folder)}"
+        return f"Interrupted {_where(self._run)}; continue with: {command_again(self._folder, *self._again)}"
 
     def lost(self, error: ProcessEnded) -> ProcessEnded:
         """What to say where several processes end: who ended, where the run stopped and how to continue."""
@@ -66,12 +66,9 @@ class TrainingProgress:
         message = error.message.rstrip(".")
         if self._run is None or self._folder is None or not self._run.epoch:
             return ProcessEnded(f"{message} before the first epoch was done.", "Start again.")
-        return ProcessEnded(f"{message}; the run stopped {_where(self._run)}.", f"Continue with: {self._again(self._folder)}")
-
-    def _again(self, folder: Path) -> str:
-        root = [] if self._data_root is None else ["--data-root", str(self._data_root)]
-        device = [] if self._device == "auto" else ["--device", self._device]
-        return command_again(folder, *root, *(["--skip-bad"] if self._skip_bad else []), *device)
+        return ProcessEnded(
+            f"{message}; the run stopped {_where(self._run)}.", f"Continue with: {command_again(self._folder, *self._again)}"
+        )
 
     def started(self, run: TrainingRun, folder: Path) -> None:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch
@@ -153,11 +150,10 @@ def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
     beta = "" if config.beta is None else f" · β {config.beta if isinstance(config.beta, str) else f'{config.beta:g}'}"
     steered = "" if config.target_mse is None else f", steered to MSE {config.target_mse:g}"
     name = run.model.record.get("name", config.arch)
-    epochs = f"{config.epochs:,} epoch{'' if config.epochs == 1 else 's'}"
     several = f" · {run.processes.size} processes" if run.processes.size > 1 else ""
     return {
         "data": f"{run.data.name}: {len(run.train):,} training samples{alpha}, {len(run.validation):,} for validation",
         "model": f"{config.method} · {name} network · {config.latent:,} latent axes · {parameters:,} parameters",
-        "fit": f"{epochs} · batches of {run.batch_size:,}{beta}{steered} · on {run.device}{several}",
+        "fit": f"{counted(run.epochs, 'epoch')} · batches of {run.batch_size:,}{beta}{steered} · on {run.device}{several}",
         "run": str(folder),
     }

@@ -140,6 +140,11 @@ def _short(text: str) -> str:
     return text.replace("e-0", "e-").replace("e+0", "e")
 
 
+def counted(count: int, noun: str) -> str:
+    """1 epoch, 2,000 epochs."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """A share in percent with one digit: 34.1, <0.1, 0."""
     if 0 < share < 0.0005:

@@ -156,7 +156,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
 
-    with TrainingProgress(output, options["data_root"], options["skip_bad"], device) as progress:
+    with TrainingProgress(output, again_options(device, options["data_root"], options["skip_bad"])) as progress:
         when_ended(progress.lost)
         try:
             result = fit(settings, device=device, observer=progress, **options)
@@ -184,10 +184,16 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
     _say_next(output, result)
 
 
+def again_options(device: str, data_root: Path | None, skip_bad: bool) -> list[str]:
+    """What the command that continues a run needs beside its folder: the settings are read from there."""
+    data = [] if data_root is None else ["--data-root", str(data_root)]
+    return [*data, *(["--skip-bad"] if skip_bad else []), *([] if device == "auto" else ["--device", device])]
+
+
 def _show(output: Output, result: TrainResult) -> None:
     from rich.text import Text
 
-    from .rendering import number
+    from .rendering import counted, number
     from .tables import headline, show_axes
 
     if result.repeated:
@@ -202,10 +208,9 @@ def _show(output: Output, result: TrainResult) -> None:
     output.line()
     show_axes(output, result.relevance, full=False)
     output.line()
-    epochs = f"{result.epochs:,} epoch{'' if result.epochs == 1 else 's'}"
     output.line(
         Text(
-            f"validation MSE {number(result.validation_mse)} · {epochs} in {duration(result.seconds)} · "
+            f"validation MSE {number(result.validation_mse)} · {counted(result.epochs, 'epoch')} in {duration(result.seconds)} · "
             f"{number(result.samples_per_second)} samples/s",
             "dim",
         )

@@ -7,17 +7,12 @@ from statistics import fmean, pvariance
 
 from .record import EpochRecord
 
-__all__ = ["count_stood_still", "epochs_to_count_after", "last_tenth", "late_descent"]
-
-
-def last_tenth(epochs: int) -> int:
-    """How many epochs come before the last tenth, which has at least one."""
-    return min(math.floor(0.9 * epochs), epochs - 1)
+__all__ = ["count_stood_still", "epochs_to_count_after", "late_descent"]
 
 
 def epochs_to_count_after(epochs: int) -> set[int]:
     """Epochs after which the active axes are counted: the start, the middle and the end of the last tenth."""
-    start = last_tenth(epochs)
+    start = _last_tenth(epochs)
     return {start, (start + epochs) // 2, epochs} - {0}
 
 
@@ -34,7 +29,7 @@ def late_descent(history: list[EpochRecord]) -> float:
     A steady fall has about 1/9, one that has ended nothing; 0 where the fall is less than two standard errors of itself.
     """
     losses = [record.validation["loss"] for record in history]
-    start = last_tenth(len(losses))
+    start = _last_tenth(len(losses))
     if start == 0:
         return 0.0
     size = len(losses) - start
@@ -43,3 +38,8 @@ def late_descent(history: list[EpochRecord]) -> float:
     error = math.sqrt((pvariance(before) + pvariance(last)) / max(size - 1, 1))
     whole = max(losses[min(size, start - size) :]) - fmean(last)
     return fall / whole if fall > 2 * error else 0.0
+
+
+def _last_tenth(epochs: int) -> int:
+    """How many epochs come before the last tenth, which has at least one."""
+    return min(math.floor(0.9 * epochs), epochs - 1)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ardtool.cli.progress import TrainingProgress
+from ardtool.cli.train import again_options
 from ardtool.storage.run_folder import RunFolder
 
 
@@ -29,12 +30,12 @@ def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [((None, False, "auto"), ""), ((Path("d"), True, "cpu"), " --data-root d --skip-bad --device cpu")]
+    ("options", "expected"), [(("auto", None, False), ""), (("cpu", Path("d"), True), " --data-root d --skip-bad --device cpu")]
 )
 def test_what_continues_a_run_reads_and_computes_as_before(tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
     RunFolder(Path("k")).write_checkpoint({"x": torch.zeros(1)}, {"state": {}, "settings": {}, "identity": {}})
-    progress = TrainingProgress(SimpleNamespace(), *options)  # pyright: ignore[reportArgumentType]
+    progress = TrainingProgress(SimpleNamespace(), again_options(*options))  # pyright: ignore[reportArgumentType]
     progress._run, progress._folder = SimpleNamespace(epoch=1, epochs=3), Path("k")  # pyright: ignore[reportAttributeAccessIssue]
     assert progress.interrupted() == f"Interrupted in epoch 2 of 3; continue with: ardtool train --resume --out k{expected}"
 
