@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from ..errors import ArdtoolError
 from ..storage.run_folder import RunFolder
 from ..training.processes import ProcessEnded
 from .processes import command_again
@@ -39,7 +40,8 @@ class TrainingProgress:
         self._folder: Path | None = None
         self._first_epoch = 0
         self._losses = ""
-        self._epoch_began = 0.0
+        self._epoch_began: float | None = None
+        self._first_step = 0
         self._shown = 0.0
 
     def __enter__(self) -> TrainingProgress:
@@ -56,9 +58,23 @@ class TrainingProgress:
 
     def interrupted(self) -> str:
         """What to say after Ctrl-C."""
+        if (again := self._again_command()) is None:
+            return "Interrupted before anything was saved; start again."
+        assert self._run is not None
+        return f"Interrupted {_where(self._run)}; continue with: {again}"
+
+    def failed(self, error: ArdtoolError) -> ArdtoolError:
+        """The error that ends a run, with the command that continues it where something of it was saved."""
+        self.stop()
+        if self._run is None or (again := self._again_command()) is None:
+            return error
+        return type(error)(error.message, f"{error.hint} What was saved is kept; continue with: {again}".strip())
+
+    def _again_command(self) -> str | None:
+        """The command that continues the run; None where nothing of it was saved."""
         if self._run is None or self._folder is None or not RunFolder(self._folder).is_resumable:
-            return "Interrupted before the first epoch was done; start again."
-        return f"Interrupted {_where(self._run)}; continue with: {command_again(self._folder, *self._again)}"
+            return None
+        return command_again(self._folder, *self._again)
 
     def lost(self, error: ProcessEnded) -> ProcessEnded:
         """What to say where several processes end: who ended, where the run stopped and how to continue."""
@@ -74,8 +90,9 @@ class TrainingProgress:
         self._run, self._folder, self._first_epoch = run, folder, run.epoch
         for label, text in _description(run, folder).items():
             self._output.note(Text.assemble((f"{label:<6}", "dim"), text))
-        if run.epoch:
-            self._output.note(Text.assemble((f"{'':<6}", "dim"), f"continuing after epoch {run.epoch} of {run.epochs}"))
+        if run.epoch or run.partial is not None:
+            steps = "" if run.partial is None else f" and {counted(run.partial.steps, 'step')} of the next"
+            self._output.note(Text.assemble((f"{'':<6}", "dim"), f"continuing after epoch {run.epoch} of {run.epochs}{steps}"))
         self._output.note()
         if not self._output.quiet and self._output.stderr.is_terminal:
             columns = (
@@ -92,17 +109,19 @@ class TrainingProgress:
         if self._live is None or self._run is None:
             return
         now = time.perf_counter()
-        if done == 1:
-            self._epoch_began = now
+        if self._epoch_began is None:
+            self._epoch_began, self._first_step = now, done
         if now - self._shown >= REFRESH or done == steps:
             self._shown = now
-            speed = f"{number((done - 1) * self._run.batch_size / max(now - self._epoch_began, 1e-9))} samples/s" if done > 1 else ""
+            since = done - self._first_step
+            speed = f"{number(since * self._run.batch_size / max(now - self._epoch_began, 1e-9))} samples/s" if since else ""
             completed = (self._run.epoch - self._first_epoch) * steps + done
             total = (self._run.epochs - self._first_epoch) * steps
             numbers = " · ".join(filter(None, (self._losses, speed)))
             self._live.update(self._task, description=self._epoch_text(), completed=completed, total=total, numbers=numbers)
 
     def epoch_ended(self, record: EpochRecord) -> None:
+        self._epoch_began = None
         self._losses = f"loss {number(record.training['loss'])} · val MSE {number(record.validation['mse'])}"
         if self._live is not None or self._run is None:
             return
@@ -120,7 +139,8 @@ class TrainingProgress:
 
 
 def _where(run: TrainingRun) -> str:
-    return f"in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"
+    steps = "" if run.partial is None else f" after {counted(run.partial.steps, 'step')}"
+    return f"in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}{steps}"
 
 
 class _Left(ProgressColumn):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +93,23 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = False,
+    allow_changed_data: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed-data",
+            metavar="",
+            help="With --resume: go on although the data have changed since the run began.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    checkpoint_minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="Save this often within an epoch, beside after each epoch. \\[default: 10]",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     profile: Annotated[
         bool,
         typer.Option("--profile", metavar="", help="Say where the time went and how much of the hardware was used.", rich_help_panel=RUN),
@@ -147,7 +166,9 @@ def train(
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
     reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile}
-    _train(output, settings, out=out, device=device, resume=resume, force=force, **reading)
+    if checkpoint_minutes is not None:
+        reading["checkpoint_minutes"] = checkpoint_minutes
+    _train(output, settings, out=out, device=device, resume=resume, force=force, allow_changed_data=allow_changed_data, **reading)
 
 
 def _train(output: Output, settings: Any, *, device: str, **options: Any) -> None:
@@ -156,17 +177,19 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
 
-    with TrainingProgress(output, again_options(device, options["data_root"], options["skip_bad"])) as progress:
+    with TrainingProgress(output, again_options(device, options)) as progress:
         when_ended(progress.lost)
         try:
             result = fit(settings, device=device, observer=progress, **options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             progress.stop()
             if speaks():
                 output.note(progress.interrupted())
-            raise typer.Exit(130) from None
+            raise typer.Exit(128 + getattr(interrupt, "number", signal.SIGINT)) from None
         except ProcessEnded as error:
             raise progress.lost(error) from error
+        except ArdtoolError as error:
+            raise progress.failed(error) from error
     if not active().is_first:
         return
     problem = None
@@ -184,10 +207,16 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
     _say_next(output, result)
 
 
-def again_options(device: str, data_root: Path | None, skip_bad: bool) -> list[str]:
+def again_options(device: str, options: Mapping[str, Any]) -> list[str]:
     """What the command that continues a run needs beside its folder: the settings are read from there."""
-    data = [] if data_root is None else ["--data-root", str(data_root)]
-    return [*data, *(["--skip-bad"] if skip_bad else []), *([] if device == "auto" else ["--device", device])]
+    again = [] if options["data_root"] is None else ["--data-root", str(options["data_root"])]
+    if options["skip_bad"]:
+        again.append("--skip-bad")
+    if device != "auto":
+        again += ["--device", device]
+    if "checkpoint_minutes" in options:
+        again += ["--checkpoint-minutes", f"{options['checkpoint_minutes']:g}"]
+    return again
 
 
 def _show(output: Output, result: TrainResult) -> None:

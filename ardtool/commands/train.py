@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,22 +15,24 @@ from ..errors import ConfigError
 from ..storage.atomic import write_json
 from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RunFolder
+from ..storage.run_lock import held
 from ..training.config import TrainConfig, config_from
+from ..training.interruption import Interruption
 from ..training.loop import EpochRecord, TrainingRun
 from ..training.processes import Processes, joined
 from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
-from ..training.state import flatten_state
 from .estimation import Request
 from .opening import choose_device
 from .relevance import RelevanceResult, score_model
+from .train_checkpoints import Checkpoints
 from .train_identity import State, check_identity, folder_of, identity_of, restore, unfinished_state
 from .train_record import relevance_record, run_metadata, warnings_of
 
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
-CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 1.0, 0.01
+CHECKPOINT_MINUTES = 10.0
 
 
 class Observer(Protocol):
@@ -48,6 +49,23 @@ class Observer(Protocol):
 
     def noted(self, text: str) -> None:
         """Something the user should know."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is begun or continued, apart from its settings; see `train`."""
+
+    out: str | Path | None
+    observer: Observer | None
+    resume: bool
+    force: bool
+    allow_changed_data: bool
+    checkpoint_minutes: float
+    profile: bool
+
+    def tell(self, text: str) -> None:
+        if self.observer is not None:
+            self.observer.noted(text)
 
 
 @dataclass(frozen=True)
@@ -100,11 +118,15 @@ def train(
     force: bool = False,
     cache: bool = True,
     skip_bad: bool = False,
+    allow_changed_data: bool = False,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
     profile: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
     """Train, save, and score the axes; under `torchrun` with all processes together, of which the first writes the run folder.
+
+    In the main thread of a single process SIGINT and SIGTERM let the step be finished and the run be saved before they end it.
 
     Arguments:
         config: all settings; or give single ones by name: `train(data="sprites", latent=16)`.
@@ -115,23 +137,31 @@ def train(
         force: train again although a run of these settings exists.
         cache: read images that were decoded before from the cache, and keep them there.
         skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
+        allow_changed_data: continue an unfinished run although its data are no longer those it began with.
+        checkpoint_minutes: between checkpoints within an epoch; there is one after each epoch, too.
         profile: measure how near the steps come to what the hardware can do, after the last epoch.
         observer: is told about the progress, in each process.
 
     Raises:
         ArdtoolError: with one line that says what to change.
         ProcessEnded: another of several processes is gone; the run can be continued.
+        Interrupted: a `KeyboardInterrupt`: a signal told the run to stop, and it is saved.
     """
     if config is not None and settings:
         raise ConfigError(f"Both a configuration and single settings were given: {', '.join(settings)}.", "Give one of them.")
     config = config_from(settings, "train") if config is None else config.validated()
+    if not checkpoint_minutes > 0:
+        raise ConfigError(
+            f"--checkpoint-minutes is {checkpoint_minutes:g}; expected more than 0.", f"The default is {CHECKPOINT_MINUTES:g}."
+        )
     tell = observer.noted if observer is not None else lambda text: None
     reading: dict[str, Any] = {"data_root": data_root, "cache": cache, "skip_bad": skip_bad, "tell": tell}
     with joined(device) as processes:
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)
-        return _trained(run, identity_of(run.config, data), out, observer, resume=resume, force=force, profile=profile)
+        options = Options(out, observer, resume, force, allow_changed_data, checkpoint_minutes, profile)
+        return _trained(run, identity_of(run.config, data), options)
 
 
 def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processes: Processes) -> TrainingRun:
@@ -141,45 +171,48 @@ def _prepared(config: TrainConfig, data: DataSet, device: torch.device, processe
     return prepare_run(resolved(config, data), data, device, processes)
 
 
-def _trained(
-    run: TrainingRun,
-    identity: dict[str, Any],
-    out: str | Path | None,
-    observer: Observer | None,
-    *,
-    resume: bool,
-    force: bool,
-    profile: bool,
-) -> TrainResult:
+def _trained(run: TrainingRun, identity: dict[str, Any], options: Options) -> TrainResult:
     """Begin, continue or repeat the run."""
     run.processes.agree(identity)
-    run.tell = tell = observer.noted if observer is not None else lambda text: None
+    run.tell = options.tell
+    with ExitStack() as until_done:
+        interruption = until_done.enter_context(Interruption()) if run.processes.size == 1 else Interruption()
+        folder, found = run.processes.on_first(lambda: _found(run, identity, options, until_done))
+        if isinstance(found, TrainResult):
+            return found
+        if found is not None:
+            restore(run, folder, found)
+        for note in run.data.notes:
+            options.tell(note)
+        if options.observer is not None:
+            options.observer.started(run, folder.path)
+        epochs_before = run.epoch
+        with interruption.waiting():
+            _fit(run, Checkpoints(run, folder, identity, options.checkpoint_minutes, interruption, options.tell), options.observer)
+        measured = measure(run, run.history[epochs_before:]) if options.profile and run.epoch > epochs_before else None
+        return replace(_finish(run, folder, identity), profile=measured)
 
-    def find() -> tuple[RunFolder, TrainResult | State | None]:
-        folder = RunFolder(Path(out)) if out is not None else folder_of(run.config, run.data, identity)
-        if force:
-            folder.forget_unfinished()
-        elif folder.is_resumable:
-            return folder, unfinished_state(folder, identity, resume)
-        elif folder.is_finished:
-            return folder, _result_again(folder, identity)
-        elif resume:
-            tell(f"{folder.path} holds no unfinished run of these settings; starting with the first epoch")
-        return folder, None
 
-    folder, found = run.processes.on_first(find)
-    if isinstance(found, TrainResult):
-        return found
-    if found is not None:
-        restore(run, folder, found)
-    for note in run.data.notes:
-        tell(note)
-    if observer is not None:
-        observer.started(run, folder.path)
-    epochs_before = run.epoch
-    _fit(run, folder, identity, observer)
-    measured = measure(run, run.history[epochs_before:]) if profile and run.epoch > epochs_before else None
-    return replace(_finish(run, folder, identity), profile=measured)
+def _found(
+    run: TrainingRun, identity: dict[str, Any], options: Options, until_done: ExitStack
+) -> tuple[RunFolder, TrainResult | State | None]:
+    """The folder of the run, held by this process until it is done, and what is there: the result, a state to go on from, or nothing."""
+    out, force = options.out, options.force
+    folder = RunFolder(Path(out)) if out is not None else folder_of(run.config, run.data, identity, resume=options.resume)
+    if folder.is_finished and not folder.is_resumable and not force:
+        return folder, _result_again(folder, identity)
+    until_done.enter_context(held(folder.resume, options.tell))
+    until_done.callback(folder.forget_lock)
+    if force:
+        folder.forget_unfinished()
+    elif folder.is_resumable:
+        allowed = options.allow_changed_data
+        return folder, unfinished_state(folder, identity, options.tell, resume=options.resume, allow_changed_data=allowed)
+    elif folder.is_finished:  # by whoever held it a moment ago
+        return folder, _result_again(folder, identity)
+    elif options.resume:
+        options.tell(f"{folder.path} holds no unfinished run of these settings; starting with the first epoch")
+    return folder, None
 
 
 def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
@@ -191,24 +224,17 @@ def _result_again(folder: RunFolder, identity: dict[str, Any]) -> TrainResult:
     return replace(_result(folder, model, scores), repeated=True)
 
 
-def _fit(run: TrainingRun, folder: RunFolder, identity: dict[str, Any], observer: Observer | None) -> None:
-    """Run the epochs, with a checkpoint after each, but no two within a second, and not more than a hundredth of the time: vectors have
-    hundreds of epochs a minute, and a checkpoint holds the record of each."""
-    due = -math.inf
+def _fit(run: TrainingRun, checkpoints: Checkpoints, observer: Observer | None) -> None:
+    """Run the epochs, with their checkpoints."""
 
     def after_epoch(record: EpochRecord) -> None:
-        nonlocal due
-        began = time.monotonic()
-        if run.processes.is_first and (began >= due or run.epoch == run.epochs):
-            tensors, skeleton = flatten_state(run.state())
-            folder.write_checkpoint(tensors, {"state": skeleton, "settings": run.config.to_dict(), "identity": identity})
-            folder.write_history([each.to_dict() for each in run.history])
-            ended = time.monotonic()
-            due = ended + max(CHECKPOINT_SECONDS, (ended - began) / CHECKPOINT_SHARE)
+        checkpoints.epoch_ended()
         if observer is not None:
             observer.epoch_ended(record)
+        checkpoints.stop_if_asked()
 
-    run.fit(after_epoch, None if observer is None else observer.stepped)
+    after_step = None if observer is None else observer.stepped
+    run.fit(after_epoch, after_step, is_save_due=checkpoints.is_due, save=checkpoints.save)
 
 
 def _finish(run: TrainingRun, folder: RunFolder, identity: dict[str, Any]) -> TrainResult:

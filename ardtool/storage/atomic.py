@@ -7,6 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from ..errors import StorageError
 __all__ = ["finite", "make_folder", "write_atomically", "write_json", "write_text"]
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | None = None) -> None:
     """Let `write` produce a file beside `path`, then rename it to `path`; on any failure the old file is untouched and the new one gone.
+
+    Arguments:
+        keep: where the old file goes, in the same folder; it is replaced where None.
 
     Raises:
         StorageError: the disk is full or read-only, or the folder cannot be written to.
@@ -34,7 +38,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(aside, 0o666 & ~_umask())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(aside, path)
+        _flush_folder(path.parent)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Free space or choose another place with --out.") from error
     except Exception as error:
@@ -77,6 +84,16 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"Cannot make the folder {path}: {error.strerror or error}.", "Choose another place with --out.") from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the names of a folder to the disk, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -4,9 +4,12 @@
     config.yaml         resolved settings; `ardtool train --config` takes it
     history.jsonl       one line an epoch
     relevance.json      and the pictures
-    resume/             the state after the last epoch; removed as the last act of training
+    resume/             removed as the last act of training; until then
+        state.safetensors     where the run stands
+        previous.safetensors  where it stood one checkpoint earlier, for when that file is damaged
+        lock, holder.json     of the process that trains
 
-A folder with resume/ is unfinished, whatever else it holds: an older model that `--force` is about to replace, or a new one whose last
+A folder with such a state is unfinished, whatever else it holds: an older model that `--force` is about to replace, or a new one whose last
 files were still being written. `--resume` completes both.
 
 `runs/latest` holds the name of the newest run.
@@ -16,9 +19,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ModelFileError
 from .atomic import write_atomically, write_text
@@ -26,11 +30,14 @@ from .atomic import write_atomically, write_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RUNS", "RunFolder", "newest_model", "run_named_by"]
+__all__ = ["RUNS", "RunFolder", "damaged", "newest_model", "run_named_by"]
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 LATEST = "latest"
-RECORD = "run"
+RECORD, DIGEST = "run", "sha256"
+PARTS = ("state", "settings", "identity")
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,16 @@ class RunFolder:
         return self.path / "history.jsonl"
 
     @property
+    def resume(self) -> Path:
+        return self.path / "resume"
+
+    @property
     def checkpoint(self) -> Path:
-        return self.path / "resume" / "state.safetensors"
+        return self.resume / "state.safetensors"
+
+    @property
+    def checkpoint_before(self) -> Path:
+        return self.resume / "previous.safetensors"
 
     @property
     def is_finished(self) -> bool:
@@ -65,7 +80,7 @@ class RunFolder:
 
     @property
     def is_resumable(self) -> bool:
-        return self.checkpoint.exists()
+        return bool(self._checkpoints())
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write config.yaml."""
@@ -78,7 +93,7 @@ class RunFolder:
         write_text(self.history, "".join(json.dumps(record) + "\n" for record in history))
 
     def write_checkpoint(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-        """Write the state after an epoch.
+        """Write where the run stands; the checkpoint before stays beside it.
 
         Arguments:
             tensors: all tensors of the state by name.
@@ -86,46 +101,59 @@ class RunFolder:
         """
         from safetensors.torch import save_file
 
-        header = {RECORD: json.dumps(record)}
-        write_atomically(self.checkpoint, lambda aside: save_file(tensors, aside, metadata=header))
+        from .digest import content_hash
+
+        text = json.dumps(record)
+        header = {RECORD: text, DIGEST: content_hash(tensors, text)}
+        write_atomically(self.checkpoint, lambda aside: save_file(tensors, aside, metadata=header), keep=self.checkpoint_before)
 
     def checkpoint_record(self) -> dict[str, Any]:
-        """What `write_checkpoint` recorded, without the tensors.
+        """What `write_checkpoint` recorded last, without the tensors.
 
         Raises:
-            ModelFileError: the file is damaged.
+            ModelFileError: no checkpoint can be read.
         """
-        from safetensors import SafetensorError, safe_open
+        return self._newest(lambda path: _read_record(path)[0], lambda text: None)
 
-        try:
-            with safe_open(self.checkpoint, framework="pt") as file:
-                record = json.loads(file.metadata()[RECORD])
-                return {name: record[name] for name in ("state", "settings", "identity")}
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise self.damaged(error) from error
+    def checkpoint_state(self, tell: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors and the record of the newest checkpoint that is whole.
 
-    def checkpoint_tensors(self) -> dict[str, Tensor]:
-        """The tensors of the state.
+        Arguments:
+            tell: is told where the newest one is damaged and the one before is taken.
 
         Raises:
-            ModelFileError: the file is damaged.
+            ModelFileError: none is whole.
         """
+        return self._newest(_read_state, tell)
+
+    def _checkpoints(self) -> list[Path]:
+        return [path for path in (self.checkpoint, self.checkpoint_before) if path.exists()]
+
+    def _newest(self, read: Callable[[Path], T], tell: Callable[[str], None]) -> T:
+        """What `read` gives for the newest checkpoint for which it does not fail."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        try:
-            return load_file(self.checkpoint)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise self.damaged(error) from error
-
-    def damaged(self, error: Exception) -> ModelFileError:
-        """The error that says this run cannot be continued."""
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return ModelFileError(f"{self.checkpoint} is damaged ({what}).", "Start again with --force.")
+        problem: ModelFileError | None = None
+        for path in self._checkpoints():
+            try:
+                value = read(path)
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+                problem = problem or damaged(path, error)
+                continue
+            if problem is not None:
+                tell(f"{problem.message} Going on from the checkpoint before it.")
+            return value
+        raise problem or damaged(self.checkpoint, FileNotFoundError("no such file"))
 
     def forget_unfinished(self) -> None:
-        """Remove what only an unfinished run needs."""
-        shutil.rmtree(self.path / "resume", ignore_errors=True)
+        """Remove what only an unfinished run needs; the lock stays as long as it is held."""
+        for path in (self.checkpoint, self.checkpoint_before, *self.resume.glob(".*.safetensors.*")):
+            path.unlink(missing_ok=True)
+
+    def forget_lock(self) -> None:
+        """Remove the folder that held it, if nothing else is there: the last act of a run that is finished."""
+        if not self.is_resumable:
+            shutil.rmtree(self.resume, ignore_errors=True)
 
     def forget_pictures(self) -> None:
         """Remove pictures and metrics of a former model that lived here."""
@@ -136,6 +164,37 @@ class RunFolder:
         """Let `runs/latest` name this run, if it lives under `runs/`."""
         if self.path.parent.resolve() == RUNS.resolve():
             write_text(RUNS / LATEST, self.path.name + "\n")
+
+
+def damaged(path: Path, error: Exception) -> ModelFileError:
+    """The error that says a run cannot be continued from this checkpoint."""
+    what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return ModelFileError(f"{path} is damaged ({what}).", "Start again with --force.")
+
+
+def _read_record(path: Path) -> tuple[dict[str, Any], str, str]:
+    """Record, the same as text, and hash of a checkpoint."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    record = json.loads(header[RECORD])
+    if not all(isinstance(record[name], dict) for name in PARTS):
+        raise ValueError("its record is incomplete")
+    return {name: record[name] for name in PARTS}, header[RECORD], header[DIGEST]
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and record of a checkpoint that is as it was written."""
+    from safetensors.torch import load_file
+
+    from .digest import content_hash
+
+    record, text, digest = _read_record(path)
+    tensors = load_file(path)
+    if content_hash(tensors, text) != digest:
+        raise ValueError("its content is not what was written")
+    return tensors, record
 
 
 def run_named_by(path: Path) -> Path | None:

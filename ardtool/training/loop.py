@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,12 +39,30 @@ from .splits import hold_out_size, seeded
 from .state import match_parameters
 from .step import Stepper
 
-__all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
+__all__ = ["EpochRecord", "Partial", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
 EVALUATION_BATCH = 500
 TRACE_SAMPLES = 100
 MOMENT_SAMPLES = 10_000
 MIXTURE_SAMPLES = 100_000
+AGREE_STEPS = 50  # between the moments when several processes ask each other whether to save
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An epoch that has begun.
+
+    Attributes:
+        steps: how many are done.
+        totals: sums of the terms of the loss over them, over whole batches.
+        noise: state of the generator of the steps' noise.
+        seconds: of the epoch so far, by phase.
+    """
+
+    steps: int
+    totals: dict[str, float]
+    noise: Tensor
+    seconds: dict[str, float]
 
 
 @dataclass
@@ -56,6 +73,7 @@ class TrainingRun:
         config: resolved settings; `epochs` and `beta` are numbers here.
         train, validation: index tensors into `data`.
         epoch: epochs done.
+        partial: how far the next one has come, where a run is continued or saved in the middle of it.
         processes: those that train together, this one among them.
         tell: is told what the user should know.
     """
@@ -68,6 +86,7 @@ class TrainingRun:
     validation: Tensor
     device: torch.device
     epoch: int = 0
+    partial: Partial | None = None
     history: list[EpochRecord] = field(default_factory=list)
     processes: Processes = field(default_factory=Processes)
     tell: Callable[[str], None] = lambda text: None
@@ -87,6 +106,7 @@ class TrainingRun:
         self.objective.batch = self.processes
         self.processes.synchronise(self.model, self.optimisers, second_derivatives=self.objective.second_derivatives)
         self.execution = execution_of(self.model, self.config.precision, compiled=self.compile == "on")
+        self._watch = Stopwatch()
 
     @property
     def epochs(self) -> int:
@@ -135,25 +155,33 @@ class TrainingRun:
         """|X_α|; 0 for objectives that hold nothing out."""
         return hold_out_size(self.config.alpha_samples, len(self.train)) if self.objective.holds_out_codes else 0
 
-    def fit(self, after_epoch: Callable[[EpochRecord], None], after_step: Callable[[int, int], None] | None = None) -> None:
+    def fit(
+        self,
+        after_epoch: Callable[[EpochRecord], None],
+        after_step: Callable[[int, int], None] | None = None,
+        *,
+        is_save_due: Callable[[], bool] = lambda: False,
+        save: Callable[[], None] = lambda: None,
+    ) -> None:
         """Run the remaining epochs.
 
         Arguments:
-            after_epoch: called with the record of each epoch; checkpoints are written there.
+            after_epoch: called with the record of each epoch; checkpoints are written there, too.
             after_step: called with (steps done in this epoch, steps per epoch).
+            is_save_due: asked after every step: whether to save now, in the middle of an epoch.
+            save: saves `state()`; may raise to end the run.
 
         Raises:
             TrainingError: the loss is no longer finite.
         """
-        watch = Stopwatch()
+        watch = self._watch = Stopwatch()
         while self.epoch < self.epochs:
             held_out, rest = self.split_epoch(self.epoch)
             with self.computing():
                 with watch.phase("prior"):
-                    if self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
+                    if self.partial is None and self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
                         self.learn_prior(held_out, self.epoch)
-                training, samples, step_seconds = self._gradient_steps(rest, after_step)
-                watch.add("step", step_seconds)
+                training, samples = self._gradient_steps(rest, after_step, is_save_due, save)
                 with watch.phase("validation"):
                     validation = self._validate()
             self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
@@ -224,6 +252,7 @@ class TrainingRun:
         """All that continues a run, nested."""
         return {
             "epoch": self.epoch,
+            "partial": None if self.partial is None else asdict(self.partial),
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
@@ -234,6 +263,7 @@ class TrainingRun:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()`."""
         self.epoch = state["epoch"]
+        self.partial = None if state.get("partial") is None else Partial(**state["partial"])
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -244,18 +274,50 @@ class TrainingRun:
             scheduler.load_state_dict(saved)
         self.history = [EpochRecord(**record) for record in json.loads(state["history"])]
 
-    def _gradient_steps(self, rest: Tensor, after_step: Callable[[int, int], None] | None) -> tuple[dict[str, float], int, float]:
-        """One pass over X_sgd in shuffled full batches; returns mean terms, samples seen, seconds."""
+    def _gradient_steps(
+        self, rest: Tensor, after_step: Callable[[int, int], None] | None, is_save_due: Callable[[], bool], save: Callable[[], None]
+    ) -> tuple[dict[str, float], int]:
+        """One pass over X_sgd in shuffled full batches, or what is left of one; returns mean terms and the samples of the whole pass."""
         self.model.train()
-        noise = seeded(self.config.seed, self.epoch, "noise", self.device)
         batches = self._batches(rest)
-        shard = self.processes.shard(min(self.batch_size, len(rest)))
+        size = min(self.batch_size, len(rest))
+        shard = self.processes.shard(size)
+        pauses = self._pauses(is_save_due)
         with self.processes.sharing(shard):
             self.stepper.prepare(batches[0])
-            began = time.perf_counter()
-            means = self.stepper.run(batches, noise, after_step)
-        means = self.processes.total({name: value * shard.weight for name, value in means.items()})
-        return means, len(batches) * min(self.batch_size, len(rest)), time.perf_counter() - began
+            done = self._start_steps()
+            while done < len(batches):
+                with self._watch.phase("step"):
+                    done = self.stepper.run(batches, done, after_step, pauses)
+                if done < len(batches):
+                    self._save(done, shard.weight, save)
+            totals = self.processes.total({name: value * shard.weight for name, value in self.stepper.totals().items()})
+        self.partial = None
+        return {name: value / len(batches) for name, value in totals.items()}, len(batches) * size
+
+    def _start_steps(self) -> int:
+        """Begin the steps of an epoch, or go on where a saved one had stopped; returns the steps done."""
+        noise = seeded(self.config.seed, self.epoch, "noise", self.device)
+        if self.partial is None:
+            self.stepper.start(noise)
+            return 0
+        noise.set_state(self.partial.noise)
+        self._watch.resume(self.partial.seconds)
+        self.stepper.start(noise, self.partial.totals)
+        return self.partial.steps
+
+    def _pauses(self, is_save_due: Callable[[], bool]) -> Callable[[int], bool]:
+        """Whether to save after a step, from the number of steps done; several processes ask each other now and then."""
+        if self.processes.size == 1:
+            return lambda done: is_save_due()
+        return lambda done: done % AGREE_STEPS == 0 and self.processes.total({"due": is_save_due()})["due"] > 0
+
+    def _save(self, done: int, weight: float, save: Callable[[], None]) -> None:
+        """Save the run in the middle of an epoch."""
+        totals = self.processes.total({name: value * weight for name, value in self.stepper.totals().items()})
+        self.partial = Partial(done, totals, self.stepper.noise_state(), self._watch.so_far())
+        with self._watch.phase("checkpoint"):
+            save()
 
     def _batches(self, rest: Tensor) -> Tensor:
         """Indices with shape (steps, batch size): full batches in random order, each with as many random ones behind it as the objective

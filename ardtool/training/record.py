@@ -55,6 +55,15 @@ class Stopwatch:
         self._began = time.perf_counter()
         self._seconds = dict.fromkeys(self.PHASES, 0.0)
 
+    def so_far(self) -> dict[str, float]:
+        """Seconds of this lap by phase, and under `all` those since it began."""
+        return self._seconds | {"all": time.perf_counter() - self._began}
+
+    def resume(self, seconds: dict[str, float]) -> None:
+        """Count on from what `so_far` gave, in a process before."""
+        self._began = time.perf_counter() - seconds["all"]
+        self._seconds = {phase: float(seconds[phase]) for phase in self.PHASES}
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """What runs inside belongs to a phase."""

@@ -12,7 +12,7 @@ Trying a program changes nothing: parameters, buffers and moments are put back, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -33,8 +33,8 @@ Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 class Program(Protocol):
     """Makes one step after the other and sums up the terms of their losses."""
 
-    def start(self, noise: torch.Generator) -> None:
-        """Begin an epoch: sums are zero, noise is drawn from a generator that was just seeded."""
+    def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
+        """Begin an epoch: noise is drawn as from this generator; sums are zero, or in the middle of an epoch these."""
         ...
 
     def __call__(self, fetched: Tensor) -> None:
@@ -43,6 +43,10 @@ class Program(Protocol):
 
     def totals(self) -> dict[str, Tensor]:
         """Sums of the terms over the epoch, scalars on the device."""
+        ...
+
+    def noise(self) -> torch.Generator:
+        """The generator as the last step left it."""
         ...
 
 
@@ -56,15 +60,22 @@ class PlainStep:
     def __init__(self, step: Step) -> None:
         self._step = step
 
-    def start(self, noise: torch.Generator) -> None:
-        self._noise, self._totals = noise, dict[str, Tensor]()
+    def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
+        self._noise, self._before, self._totals = noise, totals, dict[str, Tensor]()
 
     def __call__(self, fetched: Tensor) -> None:
         terms = self._step(fetched, self._noise)
-        self._totals = {name: self._totals[name] + value if self._totals else value for name, value in terms.items()}
+        if self._totals:
+            terms = {name: self._totals[name] + value for name, value in terms.items()}
+        elif self._before:
+            terms = {name: torch.full_like(value, self._before[name]) + value for name, value in terms.items()}
+        self._totals = terms
 
     def totals(self) -> dict[str, Tensor]:
-        return self._totals
+        return self._totals or {name: torch.tensor(value) for name, value in self._before.items()}
+
+    def noise(self) -> torch.Generator:
+        return self._noise
 
 
 class StaticStep:
@@ -92,10 +103,13 @@ class StaticStep:
                 self._totals[name] = torch.zeros_like(value)
             self._totals[name].add_(value)
 
-    def start(self, noise: torch.Generator) -> None:
-        self._noise.manual_seed(noise.initial_seed())
-        for total in self._totals.values():
-            total.zero_()
+    def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
+        if totals:
+            self._noise.set_state(noise.get_state())
+        else:
+            self._noise.manual_seed(noise.initial_seed())
+        for name, total in self._totals.items():
+            total.fill_(totals.get(name, 0.0))
 
     def __call__(self, fetched: Tensor) -> None:
         self._input.copy_(fetched, non_blocking=True)
@@ -103,6 +117,9 @@ class StaticStep:
 
     def totals(self) -> dict[str, Tensor]:
         return self._totals
+
+    def noise(self) -> torch.Generator:
+        return self._noise
 
 
 class Stepper:
@@ -149,25 +166,51 @@ class Stepper:
             with self._rates_in_use():
                 self._program = self._chosen(self.source.fetch(self.source.indices(index)))
 
-    def run(self, index: Tensor, noise: torch.Generator, after_step: Callable[[int, int], None] | None = None) -> dict[str, float]:
-        """Make a step for every row of `index` and return the mean terms of their losses.
+    def start(self, noise: torch.Generator, totals: Mapping[str, float] | None = None) -> None:
+        """Begin an epoch, or go on in the middle of one; after `prepare`.
+
+        Arguments:
+            noise: just seeded, or in the state that `noise_state` gave; on the device.
+            totals: what `totals` gave; None at the beginning of an epoch.
+        """
+        assert self._program is not None, "prepare() chooses a program"
+        self._program.start(noise, totals or {})
+
+    def run(
+        self,
+        index: Tensor,
+        first: int = 0,
+        after_step: Callable[[int, int], None] | None = None,
+        pauses: Callable[[int], bool] = lambda done: False,
+    ) -> int:
+        """Make a step for every row of `index` from the row `first` on, and return how many rows are done.
 
         Arguments:
             index: indices of samples with shape (steps, batch size).
-            noise: just seeded, on the device.
+            first: rows that are done already.
             after_step: called with (steps done, steps).
+            pauses: asked after every step with the number of steps done: whether to return now.
         """
-        self.prepare(index[0])
-        assert self._program is not None
+        assert self._program is not None, "prepare() chooses a program"
         with self._rates_in_use():
-            self._program.start(noise)
-            for number, row in enumerate(self.source.indices(index), start=1):
+            for done, row in enumerate(self.source.indices(index[first:]), start=first + 1):
                 self._program(self.source.fetch(row))
                 if after_step is not None:
-                    after_step(number, len(index))
-            totals = self._program.totals()
-            values = torch.stack(list(totals.values())).tolist()
-        return {name: value / len(index) for name, value in zip(totals, values, strict=True)}
+                    after_step(done, len(index))
+                if pauses(done):
+                    return done
+        return len(index)
+
+    def totals(self) -> dict[str, float]:
+        """Sums of the terms over the steps of this epoch."""
+        assert self._program is not None, "prepare() chooses a program"
+        totals = self._program.totals()
+        return dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
+
+    def noise_state(self) -> Tensor:
+        """The state of the generator of the noise after the last step, as bytes."""
+        assert self._program is not None, "prepare() chooses a program"
+        return self._program.noise().get_state()
 
     def forget(self) -> None:
         """Let go of the program: what it has captured has been replaced, or is no longer needed."""

@@ -30,13 +30,21 @@ def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [(("auto", None, False), ""), (("cpu", Path("d"), True), " --data-root d --skip-bad --device cpu")]
+    ("device", "options", "expected"),
+    [
+        ("auto", {"data_root": None, "skip_bad": False}, ""),
+        (
+            "cpu",
+            {"data_root": Path("d"), "skip_bad": True, "checkpoint_minutes": 0.5},
+            " --data-root d --skip-bad --device cpu --checkpoint-minutes 0.5",
+        ),
+    ],
 )
-def test_what_continues_a_run_reads_and_computes_as_before(tmp_path, monkeypatch, options, expected):
+def test_what_continues_a_run_reads_and_computes_as_before(tmp_path, monkeypatch, device, options, expected):
     monkeypatch.chdir(tmp_path)
     RunFolder(Path("k")).write_checkpoint({"x": torch.zeros(1)}, {"state": {}, "settings": {}, "identity": {}})
-    progress = TrainingProgress(SimpleNamespace(), again_options(*options))  # pyright: ignore[reportArgumentType]
-    progress._run, progress._folder = SimpleNamespace(epoch=1, epochs=3), Path("k")  # pyright: ignore[reportAttributeAccessIssue]
+    progress = TrainingProgress(SimpleNamespace(), again_options(device, options))  # pyright: ignore[reportArgumentType]
+    progress._run, progress._folder = SimpleNamespace(epoch=1, epochs=3, partial=None), Path("k")  # pyright: ignore[reportAttributeAccessIssue]
     assert progress.interrupted() == f"Interrupted in epoch 2 of 3; continue with: ardtool train --resume --out k{expected}"
 
 

@@ -137,8 +137,9 @@ def test_no_step_reads_a_number_from_the_device(settings, backend):
     run.model.train()
     batches = run._batches(run.train)
     run.stepper.prepare(batches[0])
+    run.stepper.start(torch.Generator().manual_seed(0))
     with Watch() as watch:
-        run.stepper.run(batches, torch.Generator().manual_seed(0))
+        run.stepper.run(batches)
     assert len(watch.names) > 20
     assert not [name for name in watch.names if name.split(".")[1] in WAITING]
 
@@ -222,11 +223,13 @@ def test_progress_is_told_after_every_step_and_terms_are_means():
     noise = torch.Generator().manual_seed(0)
     batches = run._batches(run.train)
     expected = copy.deepcopy(run)
-    means = run.stepper.run(batches, noise, lambda done, steps: told.append((done, steps)))
+    run.stepper.prepare(batches[0])
+    run.stepper.start(noise)
+    assert run.stepper.run(batches, after_step=lambda done, steps: told.append((done, steps))) == 3
     assert told == [(1, 3), (2, 3), (3, 3)]
     noise.manual_seed(0)
     losses = [float(expected.objective.step(expected.model, run.data.batch(row), noise, expected.optimisers)["loss"]) for row in batches]
-    assert means["loss"] == pytest.approx(sum(losses) / 3, rel=1e-6)
+    assert run.stepper.totals()["loss"] == pytest.approx(sum(losses), rel=1e-6)
 
 
 def test_layers_that_cannot_be_compiled_run_as_they_are_and_say_why(monkeypatch):

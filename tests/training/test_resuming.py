@@ -1,0 +1,70 @@
+"""A run that is saved and continued between any two steps does what one does that never stopped, bit for bit, whatever the method."""
+
+import copy
+
+import pytest
+import torch
+
+from ardtool.training.loop import TrainingRun
+from ardtool.training.state import flatten_state, unflatten_state
+
+from .runs import METHODS, everything, name_of, small_run
+
+Saved = tuple[dict[str, torch.Tensor], object]
+
+
+def saving_everywhere(run: TrainingRun) -> list[Saved]:
+    """Fit a run; its states after every step but the last of each epoch, and after every epoch."""
+    states: list[Saved] = []
+
+    def save(*_: object) -> None:
+        states.append(copy.deepcopy(flatten_state(run.state())))
+
+    run.fit(save, is_save_due=lambda: True, save=save)
+    return states
+
+
+def lines(run: TrainingRun) -> list[dict[str, object]]:
+    """The history without times."""
+    return [{name: value for name, value in record.to_dict().items() if not name.endswith("seconds")} for record in run.history]
+
+
+def fitted(settings: dict[str, object], state: Saved | None = None) -> TrainingRun:
+    run = small_run(settings)
+    if state is not None:
+        run.restore(unflatten_state(*state))
+    run.fit(lambda record: None)
+    return run
+
+
+@pytest.mark.parametrize("settings", [*METHODS, {"beta": "auto", "lr_patience": 1}, {"alpha_every": 2}], ids=name_of)
+def test_saved_after_any_step_and_continued(settings):
+    straight = fitted(settings)
+    states = saving_everywhere(small_run(settings))
+    assert len(states) >= 4  # two epochs of at least two steps
+    for state in states[:-1]:
+        resumed = fitted(settings, state)
+        expected, found = everything(straight), everything(resumed)
+        assert [name for name, value in expected.items() if not torch.equal(value, found[name])] == []
+        assert lines(resumed) == lines(straight)
+
+
+def test_saving_changes_nothing():
+    straight, saved = fitted({}), small_run({})
+    saving_everywhere(saved)
+    assert all(torch.equal(value, everything(saved)[name]) for name, value in everything(straight).items())
+    assert lines(saved) == lines(straight)
+
+
+def test_times_of_an_epoch_go_on_where_they_stopped():
+    state = saving_everywhere(small_run({}))[0]
+    partial = unflatten_state(*state)["partial"]
+    partial["seconds"] = {"step": 100.0, "prior": 10.0, "validation": 0.0, "checkpoint": 1.0, "all": 120.0}
+    run = small_run({})
+    run.restore(unflatten_state(*state) | {"partial": partial})
+    run.fit(lambda record: None)
+    first, second = run.history
+    assert 100 < first.step_seconds < 105
+    assert 10 <= first.prior_seconds < 11
+    assert 9 <= first.other_seconds < 12
+    assert second.step_seconds < 5
