@@ -203,6 +203,7 @@ def _found(
         return folder, _result_again(folder, identity)
     until_done.enter_context(held(folder.resume, options.tell))
     until_done.callback(folder.forget_lock)
+    folder.forget_leftovers()
     if force:
         folder.forget_unfinished()
     elif folder.is_resumable:

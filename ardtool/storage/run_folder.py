@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 RUNS = Path("runs")
 LATEST = "latest"
+PICTURES = ("scree.png", "history.png", "traversal.png", "samples.png", "metrics.json")
+FILES = ("model.safetensors", "config.yaml", "history.jsonl", "relevance.json", *PICTURES)
 RECORD, DIGEST = "run", "sha256"
 PARTS = ("state", "settings", "identity")
 
@@ -155,9 +157,15 @@ class RunFolder:
         if not self.is_resumable:
             shutil.rmtree(self.resume, ignore_errors=True)
 
+    def forget_leftovers(self) -> None:
+        """Remove what a writer that was killed left beside its files."""
+        for name in FILES:
+            for path in self.path.glob(f".{name}.????????.*"):
+                path.unlink(missing_ok=True)
+
     def forget_pictures(self) -> None:
         """Remove pictures and metrics of a former model that lived here."""
-        for name in ("scree.png", "history.png", "traversal.png", "samples.png", "metrics.json"):
+        for name in PICTURES:
             (self.path / name).unlink(missing_ok=True)
 
     def mark_newest(self) -> None:
