@@ -181,7 +181,7 @@ class TrainingRun:
                 with watch.phase("prior"):
                     if self.partial is None and self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
                         self.learn_prior(held_out, self.epoch)
-                training, samples = self._gradient_steps(rest, after_step, is_save_due, save)
+                training, samples, _ = self._gradient_steps(rest, after_step, is_save_due, save)
                 with watch.phase("validation"):
                     validation = self._validate()
             self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
@@ -275,10 +275,16 @@ class TrainingRun:
         self.history = [EpochRecord(**record) for record in json.loads(state["history"])]
 
     def _gradient_steps(
-        self, rest: Tensor, after_step: Callable[[int, int], None] | None, is_save_due: Callable[[], bool], save: Callable[[], None]
-    ) -> tuple[dict[str, float], int]:
-        """One pass over X_sgd in shuffled full batches, or what is left of one; returns mean terms and the samples of the whole pass."""
+        self,
+        rest: Tensor,
+        after_step: Callable[[int, int], None] | None,
+        is_save_due: Callable[[], bool] = lambda: False,
+        save: Callable[[], None] = lambda: None,
+    ) -> tuple[dict[str, float], int, float]:
+        """One pass over X_sgd in shuffled full batches, or what is left of one; returns mean terms and samples of the whole pass, and the
+        seconds that this process needed."""
         self.model.train()
+        before = self._watch.so_far()["step"]
         batches = self._batches(rest)
         size = min(self.batch_size, len(rest))
         shard = self.processes.shard(size)
@@ -293,7 +299,7 @@ class TrainingRun:
                     self._save(done, shard.weight, save)
             totals = self.processes.total({name: value * shard.weight for name, value in self.stepper.totals().items()})
         self.partial = None
-        return {name: value / len(batches) for name, value in totals.items()}, len(batches) * size
+        return {name: value / len(batches) for name, value in totals.items()}, len(batches) * size, self._watch.so_far()["step"] - before
 
     def _start_steps(self) -> int:
         """Begin the steps of an epoch, or go on where a saved one had stopped; returns the steps done."""

@@ -49,11 +49,17 @@ def unflatten_state(tensors: dict[str, Tensor], skeleton: Any) -> Any:
 
 
 def match_parameters(optimiser: torch.optim.Optimizer) -> None:
-    """Put restored moments where their parameters are, laid out in memory as these: fused and captured updates want them so."""
+    """Put restored moments where their parameters are, laid out in memory as these: fused and captured updates want them so.
+
+    Raises:
+        ValueError: moments of another shape, which fused updates would read beyond their end.
+    """
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
             if not isinstance(value, Tensor):
                 continue
+            if value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"moments of shape {tuple(value.shape)} for a parameter of shape {tuple(parameter.shape)}")
             values[name] = value.to(parameter.device)
             if value.shape == parameter.shape and value.stride() != parameter.stride():
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -41,12 +41,14 @@ import torch
 from ardtool.autoencoder import Posterior
 from ardtool.cli.allocator import keep_freed_memory
 from ardtool.commands.train import _fit
+from ardtool.commands.train_checkpoints import Checkpoints
 from ardtool.data.dataset import DataSet
 from ardtool.latent.gaussian import kl_to_gaussian
 from ardtool.latent.jacobian import column_norms
 from ardtool.networks.build import NetworkAutoencoder, build_network
 from ardtool.storage.run_folder import RunFolder
 from ardtool.training.config import config_from
+from ardtool.training.interruption import Interruption
 from ardtool.training.loop import EVALUATION_BATCH, TrainingRun
 from ardtool.training.precision import computing
 from ardtool.training.profile import flops_per_sample, matrix_rate, peak_bytes, time_shares
@@ -206,7 +208,8 @@ def outside_share(run: TrainingRun) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.suppress(Enough):
-            _fit(run, RunFolder(Path(folder)), {}, Observer())  # pyright: ignore[reportArgumentType]
+            checkpoints = Checkpoints(run, RunFolder(Path(folder)), {}, 10, Interruption(), print)
+            _fit(run, checkpoints, Observer())  # pyright: ignore[reportArgumentType]
     shares = time_shares(run.history)
     return {"share": round(shares["checkpoint"] + shares["other"], 5)} | {phase: round(share, 5) for phase, share in shares.items()}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch._dynamo  # what an optimiser imports: once, before the processes part
+import torch._dynamo  # noqa: F401 (what an optimiser imports: once, before the processes part)
 
 import ardtool
 import ardtool.commands.train
