@@ -297,7 +297,8 @@ class TrainingRun:
                     done = self.stepper.run(batches, done, after_step, pauses)
                 if done < len(batches):
                     self._save(done, shard.weight, save)
-            totals = self.processes.total({name: value * shard.weight for name, value in self.stepper.totals().items()})
+            with self._watch.phase("step"):  # reading the sums waits for the steps
+                totals = self.processes.total({name: value * shard.weight for name, value in self.stepper.totals().items()})
         self.partial = None
         return {name: value / len(batches) for name, value in totals.items()}, len(batches) * size, self._watch.so_far()["step"] - before
 
@@ -320,7 +321,8 @@ class TrainingRun:
 
     def _save(self, done: int, weight: float, save: Callable[[], None]) -> None:
         """Save the run in the middle of an epoch."""
-        totals = self.processes.total({name: value * weight for name, value in self.stepper.totals().items()})
+        with self._watch.phase("step"):
+            totals = self.processes.total({name: value * weight for name, value in self.stepper.totals().items()})
         self.partial = Partial(done, totals, self.stepper.noise_state(), self._watch.so_far())
         with self._watch.phase("checkpoint"):
             save()

@@ -1,6 +1,7 @@
 """A run that is saved and continued between any two steps does what one does that never stopped, bit for bit, whatever the method."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -68,3 +69,34 @@ def test_times_of_an_epoch_go_on_where_they_stopped():
     assert 10 <= first.prior_seconds < 11
     assert 9 <= first.other_seconds < 12
     assert second.step_seconds < 5
+
+
+def test_the_time_of_steps_ends_when_their_sums_are_known(monkeypatch):
+    """A GPU returns from a step before it is done; reading the sums waits for it."""
+    run = small_run({})
+    totals = type(run.stepper).totals
+
+    def slow(stepper) -> dict[str, float]:
+        time.sleep(0.3)
+        return totals(stepper)
+
+    monkeypatch.setattr(type(run.stepper), "totals", slow)
+    run.fit(lambda record: None)
+    assert all(record.step_seconds > 0.3 and record.other_seconds < 0.3 for record in run.history[1:])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("settings", [{}, {"method": "wae-gan"}], ids=name_of)
+def test_on_a_gpu_captured_steps_go_on_from_the_middle_of_an_epoch(settings):
+    """Sums, and noise from the state that was saved; the arithmetic of GPUs is not promised to the last bit."""
+    cuda = torch.device("cuda", 0)
+    straight = small_run(settings, device=cuda)
+    states = saving_everywhere(straight)
+    for state in states[:-1]:
+        resumed = small_run(settings, device=cuda)
+        resumed.restore(unflatten_state(*state))
+        resumed.fit(lambda record: None)
+        assert resumed.stepper.kind == "captured"
+        for expected, found in zip(lines(straight), lines(resumed), strict=True):
+            assert found["training"] == pytest.approx(expected["training"], rel=1e-3, abs=1e-5)
+            assert found["validation"] == pytest.approx(expected["validation"], rel=1e-3, abs=1e-5)
