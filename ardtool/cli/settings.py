@@ -68,7 +68,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}.", "Write one `name: value` a line."
         ) from error
-    except UnicodeDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply for settings.", "Write one `name: value` a line.") from error
+    except (UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{path} is no text file.", "Give a YAML file such as a run's config.yaml.") from error
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}.", "Give a YAML file such as a run's config.yaml.") from error

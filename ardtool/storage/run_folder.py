@@ -208,10 +208,20 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def run_named_by(path: Path) -> Path | None:
     """The run folder that a file such as `runs/latest` names; None for every other path, as in `runs/*`."""
     try:
-        folder = path.parent / path.read_text().strip() if path.name == LATEST and path.is_file() else None
+        if path.name != LATEST or not path.is_file():
+            return None
+        folder = path.parent / _name(path.read_text())
+        return folder if folder.is_dir() else None
     except (OSError, ValueError):
         return None
-    return folder if folder is not None and folder.is_dir() else None
+
+
+def _name(text: str) -> str:
+    """The name of a folder beside the file that names it; raises `ValueError` for a path that leads elsewhere."""
+    name = text.strip()
+    if not name or name in (".", "..") or "/" in name or "\\" in name:
+        raise ValueError("no name of a run")
+    return name
 
 
 def newest_model(runs: Path = RUNS) -> Path:
@@ -221,10 +231,10 @@ def newest_model(runs: Path = RUNS) -> Path:
         ModelFileError: there is none.
     """
     try:
-        newest = RunFolder(runs / (runs / LATEST).read_text().strip())
+        newest = RunFolder(runs / _name((runs / LATEST).read_text()))
         if newest.is_finished:
             return newest.model
-    except OSError:
+    except (OSError, ValueError):
         pass
     finished = sorted(runs.glob("*/model.safetensors"), key=lambda path: path.stat().st_mtime)
     if not finished:
