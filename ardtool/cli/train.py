@@ -95,6 +95,15 @@ def train(
         bool,
         typer.Option("--profile", metavar="", help="Say where the time went and how much of the hardware was used.", rich_help_panel=RUN),
     ] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            metavar="",
+            help="Give the same result each time on a GPU too, by slower algorithms; a CPU always does.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     device: Device = "auto",
     seed: Annotated[int | None, setting("seed")] = None,
     as_json: Json = False,
@@ -146,7 +155,7 @@ def train(
         else:
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
-    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile}
+    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile, "deterministic": deterministic}
     _train(output, settings, out=out, device=device, resume=resume, force=force, **reading)
 
 
@@ -156,7 +165,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
 
-    with TrainingProgress(output, again_options(device, options["data_root"], options["skip_bad"])) as progress:
+    with TrainingProgress(output, again_options(device, options["data_root"], options["skip_bad"], options["deterministic"])) as progress:
         when_ended(progress.lost)
         try:
             result = fit(settings, device=device, observer=progress, **options)
@@ -184,10 +193,11 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
     _say_next(output, result)
 
 
-def again_options(device: str, data_root: Path | None, skip_bad: bool) -> list[str]:
+def again_options(device: str, data_root: Path | None, skip_bad: bool, deterministic: bool = False) -> list[str]:
     """What the command that continues a run needs beside its folder: the settings are read from there."""
     data = [] if data_root is None else ["--data-root", str(data_root)]
-    return [*data, *(["--skip-bad"] if skip_bad else []), *([] if device == "auto" else ["--device", device])]
+    flags = [*(["--skip-bad"] if skip_bad else []), *(["--deterministic"] if deterministic else [])]
+    return [*data, *flags, *([] if device == "auto" else ["--device", device])]
 
 
 def _show(output: Output, result: TrainResult) -> None:

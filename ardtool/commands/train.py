@@ -18,6 +18,7 @@ from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RunFolder
 from ..training.config import TrainConfig, config_from
 from ..training.loop import EpochRecord, TrainingRun
+from ..training.precision import deterministic_algorithms
 from ..training.processes import Processes, joined
 from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
@@ -101,6 +102,7 @@ def train(
     cache: bool = True,
     skip_bad: bool = False,
     profile: bool = False,
+    deterministic: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -116,6 +118,7 @@ def train(
         cache: read images that were decoded before from the cache, and keep them there.
         skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
         profile: measure how near the steps come to what the hardware can do, after the last epoch.
+        deterministic: use only algorithms that give the same result each time; a GPU has others, that are faster.
         observer: is told about the progress, in each process.
 
     Raises:
@@ -127,7 +130,7 @@ def train(
     config = config_from(settings, "train") if config is None else config.validated()
     tell = observer.noted if observer is not None else lambda text: None
     reading: dict[str, Any] = {"data_root": data_root, "cache": cache, "skip_bad": skip_bad, "tell": tell}
-    with joined(device) as processes:
+    with deterministic_algorithms(deterministic), joined(device) as processes:
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)

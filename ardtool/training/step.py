@@ -19,10 +19,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import first_line
+from ..errors import TrainingError, first_line
 from ..networks.build import NetworkAutoencoder
 from ..objectives.objective import Objective
 from .capture import Backend, Rates, Snapshot
+from .finite import Fault, Guard
 from .resident import BatchSource
 
 __all__ = ["PlainStep", "Program", "StaticStep", "Stepper"]
@@ -32,6 +33,11 @@ Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 
 class Program(Protocol):
     """Makes one step after the other and sums up the terms of their losses."""
+
+    @property
+    def noise(self) -> torch.Generator:
+        """What the steps draw from."""
+        ...
 
     def start(self, noise: torch.Generator) -> None:
         """Begin an epoch: sums are zero, noise is drawn from a generator that was just seeded."""
@@ -57,10 +63,10 @@ class PlainStep:
         self._step = step
 
     def start(self, noise: torch.Generator) -> None:
-        self._noise, self._totals = noise, dict[str, Tensor]()
+        self.noise, self._totals = noise, dict[str, Tensor]()
 
     def __call__(self, fetched: Tensor) -> None:
-        terms = self._step(fetched, self._noise)
+        terms = self._step(fetched, self.noise)
         self._totals = {name: self._totals[name] + value if self._totals else value for name, value in terms.items()}
 
     def totals(self) -> dict[str, Tensor]:
@@ -79,21 +85,21 @@ class StaticStep:
 
     def __init__(self, step: Step, example: Tensor, device: torch.device, snapshot: Snapshot, backend: Backend) -> None:
         self._step = step
-        self._input, self._noise, self._totals = example.clone(), torch.Generator(device), dict[str, Tensor]()
+        self._input, self.noise, self._totals = example.clone(), torch.Generator(device), dict[str, Tensor]()
         try:
             backend.warm_up(self._body)
         finally:
             snapshot.restore()
-        self._replay = backend.capture(self._body, self._noise)
+        self._replay = backend.capture(self._body, self.noise)
 
     def _body(self) -> None:
-        for name, value in self._step(self._input, self._noise).items():
+        for name, value in self._step(self._input, self.noise).items():
             if name not in self._totals:
                 self._totals[name] = torch.zeros_like(value)
             self._totals[name].add_(value)
 
     def start(self, noise: torch.Generator) -> None:
-        self._noise.manual_seed(noise.initial_seed())
+        self.noise.manual_seed(noise.initial_seed())
         for total in self._totals.values():
             total.zero_()
 
@@ -105,6 +111,10 @@ class StaticStep:
         return self._totals
 
 
+def _raised(fault: Fault) -> None:
+    raise TrainingError(fault.sentence(1))
+
+
 class Stepper:
     """The steps of a run.
 
@@ -114,6 +124,8 @@ class Stepper:
         compile: auto, on or off.
         backend: what captures steps; None where steps are not captured.
         tell: is told why something simpler is done than was asked for.
+        failed: is given what is not finite, and raises; the state is that before the step that made it.
+        agreed: whether any of several processes says yes; None for a single process.
 
     Attributes:
         kind: plain, captured, compiled, or captured and compiled; "" before the first step.
@@ -128,12 +140,15 @@ class Stepper:
         compile: str,
         backend: Backend | None,
         tell: Callable[[str], None],
+        failed: Callable[[Fault], None] = _raised,
+        agreed: Callable[[bool], bool] | None = None,
     ) -> None:
         self.model, self.objective, self.optimisers, self.source = model, objective, optimisers, source
         self.kind = ""
         self._compile, self._backend, self._tell = compile, backend, tell
         self._rates = Rates(optimisers, source.device) if source.device.type == "cuda" else None
         self._program: Program | None = None
+        self.guard = Guard(model, objective, optimisers, self.step, source.batch, agreed, failed)
 
     def step(self, fetched: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """One step of the objective on what was fetched."""
@@ -161,8 +176,11 @@ class Stepper:
         assert self._program is not None
         with self._rates_in_use():
             self._program.start(noise)
-            for number, row in enumerate(self.source.indices(index), start=1):
+            rows = self.source.indices(index)
+            self.guard.start(self._program.noise, self._program.totals, lambda number: self.source.fetch(rows[number - 1]))
+            for number, row in enumerate(rows, start=1):
                 self._program(self.source.fetch(row))
+                self.guard.stepped(is_last=number == len(index))
                 if after_step is not None:
                     after_step(number, len(index))
             totals = self._program.totals()

@@ -30,7 +30,8 @@ def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [(("auto", None, False), ""), (("cpu", Path("d"), True), " --data-root d --skip-bad --device cpu")]
+    ("options", "expected"),
+    [(("auto", None, False, False), ""), (("cpu", Path("d"), True, True), " --data-root d --skip-bad --deterministic --device cpu")],
 )
 def test_what_continues_a_run_reads_and_computes_as_before(tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
