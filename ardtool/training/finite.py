@@ -130,7 +130,11 @@ class Guard:
         return loss.device.type == "cpu" and not math.isfinite(_number(loss))
 
     def _state(self) -> Iterator[Tensor]:
-        yield from (value for _, value in self._named_state())
+        for module in (self._model, self._objective):
+            yield from module.parameters()
+            yield from module.buffers()
+        for optimiser in self._optimisers:
+            yield from (each for moments in optimiser.state.values() for each in moments.values() if _is_tensor(each))
 
     def _named_state(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters, buffers and moments by name."""
@@ -268,7 +272,7 @@ def _all_finite(tensors: list[Tensor]) -> bool:
     """Whether all entries are; by their sums, which are cheap, and one by one only where a sum is not finite."""
     floats = [value for value in tensors if value.is_floating_point()]
     with torch.no_grad():
-        sums = torch.stack([value.sum(dtype=torch.float32) for value in floats])
+        sums = torch.stack([value.sum() for value in floats])
     return all(map(math.isfinite, sums.tolist())) or all(map(_finite, floats))
 
 
