@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import ardtool
+from ardtool.autoencoder import Posterior
+from ardtool.commands.train_record import warnings_of
+from ardtool.errors import TrainingError
 from ardtool.latent.gaussian import kl_to_gaussian
 from ardtool.latent.precision import VARIANCE_RANGE, GammaPosterior, clamped_axes
 from ardtool.networks.build import LOG_VARIANCE_RANGE
@@ -18,7 +22,7 @@ from ardtool.objectives.ard_vae import ArdVae
 from ardtool.storage.model_file import load_model
 from ardtool.training.precision import deterministic_algorithms, float32_settings
 
-from .runs import CPU
+from .runs import CPU, small_run
 
 
 def test_axes_at_the_bounds_of_the_prior_variance_are_counted():
@@ -29,6 +33,23 @@ def test_axes_at_the_bounds_of_the_prior_variance_are_counted():
     summary = objective.summary()
     assert (summary["prior_clamped_low"], summary["prior_clamped_high"]) == (1.0, 1.0)
     assert bool(objective.prior_b.isfinite().all())
+
+
+def test_a_warning_says_how_many_axes_are_held_at_a_bound():
+    record = {"epochs": 9, "active_trace": [[1, 2], [2, 2]], "converged": True, "clamped_axes": [1, 3]}
+    low, high = warnings_of({"target_mse": None}, record | {"validation": {"mse": 1.0}})
+    assert low.startswith("the prior variance of 1 axis was held at its lower bound, 1e-08, after the last epoch; prior_clamped_low in")
+    assert high.startswith("the prior variance of 3 axes was held at its upper bound, 1e+08, after the last epoch; prior_clamped_high in")
+
+
+def test_a_prior_is_not_learned_from_codes_that_are_not_finite():
+    run = small_run({})
+    prior = run.objective.state_dict()["prior_variance"].clone()
+    run.encode = lambda index: Posterior(torch.zeros(4, 3), torch.tensor([0.0, math.nan, 0.0]).expand(4, 3))  # type: ignore[method-assign]
+    with pytest.raises(TrainingError) as caught:
+        run.fit(lambda record: None)
+    assert caught.value.message == ("The codes that the prior is learned from are not finite in epoch 1: axis 1: log variance is nan.")
+    assert torch.equal(prior, run.objective.state_dict()["prior_variance"])
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 1.0])
