@@ -68,7 +68,7 @@ class TrainingProgress:
         self.stop()
         if self._run is None or (again := self._again_command()) is None:
             return error
-        return type(error)(error.message, f"{error.hint} What was saved is kept; continue with: {again}".strip())
+        return type(error)(error.message, f"{error.hint} To go on from the last checkpoint: {again}".strip())
 
     def _again_command(self) -> str | None:
         """The command that continues the run; None where nothing of it was saved."""

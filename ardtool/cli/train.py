@@ -114,6 +114,15 @@ def train(
         bool,
         typer.Option("--profile", metavar="", help="Say where the time went and how much of the hardware was used.", rich_help_panel=RUN),
     ] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            metavar="",
+            help="Give the same result each time on a GPU too, by slower algorithms; a CPU always does.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     device: Device = "auto",
     seed: Annotated[int | None, setting("seed")] = None,
     as_json: Json = False,
@@ -165,7 +174,7 @@ def train(
         else:
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
-    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile}
+    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile, "deterministic": deterministic}
     if checkpoint_minutes is not None:
         reading["checkpoint_minutes"] = checkpoint_minutes
     _train(output, settings, out=out, device=device, resume=resume, force=force, allow_changed_data=allow_changed_data, **reading)
@@ -212,6 +221,8 @@ def again_options(device: str, options: Mapping[str, Any]) -> list[str]:
     again = [] if options["data_root"] is None else ["--data-root", str(options["data_root"])]
     if options["skip_bad"]:
         again.append("--skip-bad")
+    if options["deterministic"]:
+        again.append("--deterministic")
     if device != "auto":
         again += ["--device", device]
     if "checkpoint_minutes" in options:

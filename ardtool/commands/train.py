@@ -19,6 +19,7 @@ from ..storage.run_lock import held
 from ..training.config import TrainConfig, config_from
 from ..training.interruption import Interruption
 from ..training.loop import EpochRecord, TrainingRun
+from ..training.precision import deterministic_algorithms
 from ..training.processes import Processes, joined
 from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
@@ -121,6 +122,7 @@ def train(
     allow_changed_data: bool = False,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     profile: bool = False,
+    deterministic: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -140,6 +142,7 @@ def train(
         allow_changed_data: continue an unfinished run although its data are no longer those it began with.
         checkpoint_minutes: between checkpoints within an epoch; there is one after each epoch, too.
         profile: measure how near the steps come to what the hardware can do, after the last epoch.
+        deterministic: use only algorithms that give the same result each time; a GPU has others, that are faster.
         observer: is told about the progress, in each process.
 
     Raises:
@@ -156,7 +159,7 @@ def train(
         )
     tell = observer.noted if observer is not None else lambda text: None
     reading: dict[str, Any] = {"data_root": data_root, "cache": cache, "skip_bad": skip_bad, "tell": tell}
-    with joined(device) as processes:
+    with deterministic_algorithms(deterministic), joined(device) as processes:
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)

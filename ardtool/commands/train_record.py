@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from ..latent.precision import VARIANCE_RANGE
 from ..training.convergence import count_stood_still, late_descent
 from ..training.loop import TrainingRun
+from ..training.precision import float32_settings
 from ..version import __version__
 from .relevance import RelevanceResult
 
@@ -67,6 +69,8 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
             "late_descent": late_descent(run.history) if run.losses_are_comparable else None,
             "device": str(run.device),
             "threads": torch.get_num_threads(),
+            **float32_settings(run.config.precision, run.device),
+            "clamped_axes": [int(last.state.get(f"prior_clamped_{end}", 0)) for end in ("low", "high")],
             "versions": {"ardtool": __version__, "torch": torch.__version__, "python": platform.python_version()},
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
@@ -90,4 +94,10 @@ def warnings_of(settings: dict[str, Any], record: dict[str, Any]) -> tuple[str, 
         found.append(
             f"the validation MSE is {reached:.3g}, not the {target:.3g} asked for by --target-mse; give more epochs or another target"
         )
+    found += [
+        f"the prior variance of {count} {'axis' if count == 1 else 'axes'} was held at its {end} bound, {bound:g}, after the last epoch; "
+        f"prior_clamped_{'low' if end == 'lower' else 'high'} in history.jsonl has the count of each epoch"
+        for count, end, bound in zip(record.get("clamped_axes", ()), ("lower", "upper"), VARIANCE_RANGE, strict=False)
+        if count
+    ]
     return tuple(found)

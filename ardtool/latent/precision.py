@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["VARIANCE_RANGE", "GammaPosterior"]
+__all__ = ["VARIANCE_RANGE", "GammaPosterior", "clamped_axes"]
 
 VARIANCE_RANGE = (1e-8, 1e8)
 
@@ -66,3 +66,9 @@ class GammaPosterior:
     def axes(self, index: list[int]) -> GammaPosterior:
         """The same for some of the axes."""
         return GammaPosterior(self.a, self.b[index], self.mean)
+
+
+def clamped_axes(variance: Tensor) -> tuple[int, int]:
+    """How many axes of σ̂² with shape (L,) lie at the lower and the upper end of `VARIANCE_RANGE`, as float32 has them."""
+    low, high = torch.tensor(VARIANCE_RANGE).tolist()
+    return int((variance.float() <= low).sum()), int((variance.float() >= high).sum())

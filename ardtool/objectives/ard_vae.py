@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..autoencoder import Posterior
 from ..latent.gaussian import kl_to_gaussian
-from ..latent.precision import GammaPosterior
+from ..latent.precision import GammaPosterior, clamped_axes
 from ..latent.student_t import kl_to_student_t
 from ..networks.build import NetworkAutoencoder
 from .objective import Objective, Setup, reconstruction_error
@@ -139,7 +139,9 @@ class ArdVae(Objective):
     def set_prior(self, estimate: GammaPosterior) -> None:
         """Use this Gamma posterior as the prior from now on."""
         self.prior_a.fill_(estimate.a)
-        self.prior_b.copy_(estimate.b)
+        self.prior_b.copy_(
+            estimate.b.clamp(max=torch.finfo(self.prior_b.dtype).max)
+        )  # codes of an axis that drifts may overflow in float32
         self.prior_variance.copy_(estimate.variance)
 
     def is_stationary(self, progress: float) -> bool:
@@ -155,8 +157,11 @@ class ArdVae(Objective):
         return GammaPosterior(float(self.prior_a), self.prior_b.detach().cpu().double(), self.hyperprior.mean)
 
     def summary(self) -> dict[str, float]:
+        low, high = clamped_axes(self.prior_variance)
         return {
             "beta": float(self.beta),
             "prior_variance_min": float(self.prior_variance.min()),
             "prior_variance_max": float(self.prior_variance.max()),
+            "prior_clamped_low": float(low),
+            "prior_clamped_high": float(high),
         }

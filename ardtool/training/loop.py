@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from ..objectives.objective import Objective
 from .capture import CudaGraph
 from .config import TrainConfig
 from .convergence import epochs_to_count_after
+from .finite import Fault, broken_axis, remedy
 from .precision import computing, execution_of
 from .processes import Processes
 from .record import EpochRecord, Stopwatch
@@ -144,7 +145,18 @@ class TrainingRun:
         if self.config.compile == "on" and self.compile == "off":
             self.tell("layers are not compiled in several processes: each would have to succeed")
         backend = CudaGraph(self.device) if self.device.type == "cuda" and self.processes.size == 1 else None
-        return Stepper(self.model, self.objective, self.optimisers, self.source, self.compile, backend, self.tell)
+        agreed = self._any_process if self.processes.size > 1 else None
+        return Stepper(self.model, self.objective, self.optimisers, self.source, self.compile, backend, self.tell, self._not_finite, agreed)
+
+    def _any_process(self, answer: bool) -> bool:
+        return self.processes.total({"yes": float(answer)})["yes"] > 0
+
+    def _not_finite(self, fault: Fault) -> NoReturn:
+        raise TrainingError(fault.sentence(self.epoch + 1), self._remedy(fault.largest))
+
+    def _remedy(self, largest: float = 0.0) -> str:
+        beta, kept = "beta" in self.objective.takes, self.epoch > 0
+        return remedy(self.lr, beta=beta, precision=self.config.precision, largest=largest, kept=kept)
 
     def computing(self) -> AbstractContextManager[None]:
         """Steps, prior updates and validation in the precision of this run; all else is float32."""
@@ -207,6 +219,9 @@ class TrainingRun:
     def learn_prior(self, held_out: Tensor, epoch: int) -> Posterior:
         """Encode X_α in inference mode and update the prior (Algorithm 2, Eq. 8 and 9); returns its posteriors."""
         posterior = self.encode(held_out)
+        axis = broken_axis({"mean": posterior.mean, "log variance": posterior.log_variance})
+        if axis is not None:
+            raise TrainingError(f"The codes that the prior is learned from are not finite in epoch {epoch + 1}: {axis}.", self._remedy())
         self.objective.update_prior(posterior, seeded(self.config.seed, epoch, "prior"))
         return posterior
 
@@ -356,10 +371,7 @@ class TrainingRun:
     def _check_finite(self, terms: dict[str, float]) -> None:
         broken = next((name for name, value in terms.items() if not math.isfinite(value)), None)
         if broken is not None:
-            weight = ", or choose another --beta" if "beta" in self.objective.takes else ""
-            raise TrainingError(
-                f"The loss is not finite in epoch {self.epoch + 1}: {broken} is {terms[broken]}.", f"Lower --lr (now {self.lr:g}){weight}."
-            )
+            raise TrainingError(f"The loss is not finite in epoch {self.epoch + 1}: {broken} is {terms[broken]}.", self._remedy())
 
 
 def codes_of(posterior: Posterior, objective: Objective, seed: int) -> LatentCodes:

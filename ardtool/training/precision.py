@@ -10,8 +10,10 @@ The network that is scored and saved is always run in float32: `computing` puts 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -19,9 +21,10 @@ from ..errors import ConfigError
 from ..networks.build import NetworkAutoencoder
 from ..networks.execution import Execution
 
-__all__ = ["computing", "execution_of", "resolved_precision"]
+__all__ = ["computing", "deterministic_algorithms", "execution_of", "float32_settings", "resolved_precision"]
 
 AMPERE = (8, 0)
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def resolved_precision(wanted: str, device: torch.device) -> str:
@@ -61,13 +64,47 @@ def computing(model: NetworkAutoencoder, execution: Execution | None, precision:
 
 @contextmanager
 def _switches(*, tf32: bool) -> Iterator[None]:
-    """TF32 on or off, and convolutions by the algorithm that is fastest for their shapes."""
+    """TF32 on or off, and convolutions by the algorithm that is fastest for their shapes, unless the same is wanted each time."""
     cudnn = torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    cudnn.allow_tf32, cudnn.benchmark = tf32, True
+    cudnn.allow_tf32, cudnn.benchmark = tf32, not torch.are_deterministic_algorithms_enabled()
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])
         cudnn.allow_tf32, cudnn.benchmark = before[1:]
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Only algorithms that give the same result each time, where that is wanted; what was set before is set again afterwards.
+
+    cuBLAS reads its variable when it is first used: a program that has used it before sets the variable itself, at its start.
+    """
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace = os.environ.get(WORKSPACE)
+    benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    os.environ.setdefault(WORKSPACE, ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            del os.environ[WORKSPACE]
+
+
+def float32_settings(precision: str, device: torch.device) -> dict[str, Any]:
+    """How float32 is multiplied while steps run, for the record of a run."""
+    by_us = device.type == "cuda"
+    tf32 = precision == "tf32"
+    return {
+        "float32_matmul_precision": ("high" if tf32 else "highest") if by_us else torch.get_float32_matmul_precision(),
+        "cudnn_allow_tf32": tf32 if by_us else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }

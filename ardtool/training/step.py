@@ -19,10 +19,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import first_line
+from ..errors import TrainingError, first_line
 from ..networks.build import NetworkAutoencoder
 from ..objectives.objective import Objective
 from .capture import Backend, Rates, Snapshot
+from .finite import Fault, Guard
 from .resident import BatchSource
 
 __all__ = ["PlainStep", "Program", "StaticStep", "Stepper"]
@@ -32,6 +33,11 @@ Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 
 class Program(Protocol):
     """Makes one step after the other and sums up the terms of their losses."""
+
+    @property
+    def noise(self) -> torch.Generator:
+        """What the steps draw from."""
+        ...
 
     def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
         """Begin an epoch: noise is drawn as from this generator; sums are zero, or in the middle of an epoch these."""
@@ -43,10 +49,6 @@ class Program(Protocol):
 
     def totals(self) -> dict[str, Tensor]:
         """Sums of the terms over the epoch, scalars on the device."""
-        ...
-
-    def noise(self) -> torch.Generator:
-        """The generator as the last step left it."""
         ...
 
 
@@ -61,10 +63,10 @@ class PlainStep:
         self._step = step
 
     def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
-        self._noise, self._before, self._totals = noise, totals, dict[str, Tensor]()
+        self.noise, self._before, self._totals = noise, totals, dict[str, Tensor]()
 
     def __call__(self, fetched: Tensor) -> None:
-        terms = self._step(fetched, self._noise)
+        terms = self._step(fetched, self.noise)
         if self._totals:
             terms = {name: self._totals[name] + value for name, value in terms.items()}
         elif self._before:
@@ -73,9 +75,6 @@ class PlainStep:
 
     def totals(self) -> dict[str, Tensor]:
         return self._totals or {name: torch.tensor(value) for name, value in self._before.items()}
-
-    def noise(self) -> torch.Generator:
-        return self._noise
 
 
 class StaticStep:
@@ -90,24 +89,24 @@ class StaticStep:
 
     def __init__(self, step: Step, example: Tensor, device: torch.device, snapshot: Snapshot, backend: Backend) -> None:
         self._step = step
-        self._input, self._noise, self._totals = example.clone(), torch.Generator(device), dict[str, Tensor]()
+        self._input, self.noise, self._totals = example.clone(), torch.Generator(device), dict[str, Tensor]()
         try:
             backend.warm_up(self._body)
         finally:
             snapshot.restore()
-        self._replay = backend.capture(self._body, self._noise)
+        self._replay = backend.capture(self._body, self.noise)
 
     def _body(self) -> None:
-        for name, value in self._step(self._input, self._noise).items():
+        for name, value in self._step(self._input, self.noise).items():
             if name not in self._totals:
                 self._totals[name] = torch.zeros_like(value)
             self._totals[name].add_(value)
 
     def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
         if totals:
-            self._noise.set_state(noise.get_state())
+            self.noise.set_state(noise.get_state())
         else:
-            self._noise.manual_seed(noise.initial_seed())
+            self.noise.manual_seed(noise.initial_seed())
         for name, total in self._totals.items():
             total.fill_(totals.get(name, 0.0))
 
@@ -118,8 +117,9 @@ class StaticStep:
     def totals(self) -> dict[str, Tensor]:
         return self._totals
 
-    def noise(self) -> torch.Generator:
-        return self._noise
+
+def _raised(fault: Fault) -> None:
+    raise TrainingError(fault.sentence(1))
 
 
 class Stepper:
@@ -131,6 +131,8 @@ class Stepper:
         compile: auto, on or off.
         backend: what captures steps; None where steps are not captured.
         tell: is told why something simpler is done than was asked for.
+        failed: is given what is not finite, and raises; the state is that before the step that made it.
+        agreed: whether any of several processes says yes; None for a single process.
 
     Attributes:
         kind: plain, captured, compiled, or captured and compiled; "" before the first step.
@@ -145,12 +147,15 @@ class Stepper:
         compile: str,
         backend: Backend | None,
         tell: Callable[[str], None],
+        failed: Callable[[Fault], None] = _raised,
+        agreed: Callable[[bool], bool] | None = None,
     ) -> None:
         self.model, self.objective, self.optimisers, self.source = model, objective, optimisers, source
         self.kind = ""
         self._compile, self._backend, self._tell = compile, backend, tell
         self._rates = Rates(optimisers, source.device) if source.device.type == "cuda" else None
         self._program: Program | None = None
+        self.guard = Guard(model, objective, optimisers, self.step, source.batch, agreed, failed)
 
     def step(self, fetched: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """One step of the objective on what was fetched."""
@@ -193,11 +198,16 @@ class Stepper:
         """
         assert self._program is not None, "prepare() chooses a program"
         with self._rates_in_use():
-            for done, row in enumerate(self.source.indices(index[first:]), start=first + 1):
+            rows = self.source.indices(index)
+            self.guard.start(self._program.noise, self._program.totals, lambda number: self.source.fetch(rows[number - 1]), first)
+            for done, row in enumerate(rows[first:], start=first + 1):
                 self._program(self.source.fetch(row))
+                self.guard.stepped(is_last=done == len(index))
                 if after_step is not None:
                     after_step(done, len(index))
                 if pauses(done):
+                    if done < len(index):
+                        self.guard.check()
                     return done
         return len(index)
 
@@ -210,7 +220,7 @@ class Stepper:
     def noise_state(self) -> Tensor:
         """The state of the generator of the noise after the last step, as bytes."""
         assert self._program is not None, "prepare() chooses a program"
-        return self._program.noise().get_state()
+        return self._program.noise.get_state()
 
     def forget(self) -> None:
         """Let go of the program: what it has captured has been replaced, or is no longer needed."""
