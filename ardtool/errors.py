@@ -9,6 +9,9 @@ from __future__ import annotations
 __all__ = ["ArdtoolError", "ConfigError", "DataError", "ModelFileError", "PluginError", "StorageError", "TrainingError", "first_line"]
 
 
+LONGEST = 1500  # letters of a message or a hint
+
+
 class ArdtoolError(Exception):
     """Something the user can mend.
 
@@ -18,6 +21,7 @@ class ArdtoolError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message, hint = _plain(message), _plain(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -48,6 +52,12 @@ class PluginError(ArdtoolError):
 
 class TrainingError(ArdtoolError):
     """Training cannot start or go on."""
+
+
+def _plain(text: str) -> str:
+    """One line that a terminal shows as it is: names out of foreign files may hold anything."""
+    text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def first_line(error: BaseException) -> str:

@@ -30,7 +30,8 @@ EXTENSIONS = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm"
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARCHIVES = (".zip", *TARS)
 SYSTEM = ("__MACOSX", "lost+found")  # folders that systems leave behind
-LARGEST_FILE = 2**30  # bytes that one file of an archive may unpack to
+LARGEST_FILE = 128 * 2**20  # bytes of one unpacked image file
+LONGEST_REASON = 200
 BLOCK = 64  # files a thread takes at once …
 BLOCK_BYTES = 2**24  # … or fewer, where they are larger than this together
 SHOWN = 3  # names or endings listed in a message
@@ -267,7 +268,8 @@ def is_archive(path: Path) -> bool:
 def reason_of(error: Exception) -> str:
     """What an error of another library says, in one line and without the full stop."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()).rstrip(".") or type(error).__name__
+    said = "".join(letter if letter.isprintable() else "?" for letter in " ".join(said.split()))
+    return (said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}…").rstrip(".") or type(error).__name__
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -29,6 +29,7 @@ FOLDERS = (".", "raw", "MNIST/raw", "mnist")  # below the data root, searched in
 MAGIC = 2051
 SIDE = 28
 PADDING = 2
+LARGEST = 300_000  # images; more are a damaged or a hostile header
 SETTINGS = {"arch": "paper-mnist", "epochs": 50}  # ARD-VAE paper (arXiv 2501.10901), supp. Tables 4 and 6
 ORIGINAL = Original(
     title="MNIST",
@@ -77,7 +78,8 @@ def read_idx_images(path: Path) -> Tensor:
 
     hint = f"Delete {path} and run the command again to download it anew."
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(16 + LARGEST * SIDE * SIDE + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.", hint) from error
     if len(content) < 16:
@@ -88,6 +90,8 @@ def read_idx_images(path: Path) -> Tensor:
     if (rows, columns) != (SIDE, SIDE):
         raise DataError(f"{path} holds images of {rows}×{columns} pixels; expected {SIDE}×{SIDE}.", hint)
     expected = 16 + count * rows * columns
+    if count > LARGEST:
+        raise DataError(f"{path} claims to hold {count} images; expected at most {LARGEST}.", hint)
     if len(content) != expected:
         problem = "is truncated" if len(content) < expected else "is too long"
         raise DataError(f"{path} {problem}: expected {expected} bytes for {count} images, found {len(content)} bytes.", hint)

@@ -10,7 +10,6 @@ shapes and dtypes one by one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +33,8 @@ from ..latent.statistics import CodeStatistics
 from ..networks.build import NetworkAutoencoder, build_network
 from ..registry import build_foreign, plugin_of_file
 from .atomic import write_atomically
+from .description import check_description
+from .digest import content_hash
 from .header import FORMAT_VERSION, METADATA_KEY, read_metadata
 
 __all__ = ["SavedModel", "load_model", "save_model"]
@@ -119,6 +120,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, plugin: 
     """
     path = Path(path)
     metadata = read_metadata(path)
+    check_description(metadata, path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is not a mapping)
@@ -268,10 +270,4 @@ def _codes(tensors: dict[str, Tensor], metadata: dict[str, Any], latent_dim: int
 
 def _content_hash(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
     """Hash of every tensor and of the description without the hash itself: an edited file is recognised."""
-    description = {name: value for name, value in metadata.items() if name != "content_sha256"}
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True, ensure_ascii=False).encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return content_hash(tensors, {name: value for name, value in metadata.items() if name != "content_sha256"})

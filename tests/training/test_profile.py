@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ardtool.commands import train as command
+from ardtool.commands import train_checkpoints
+from ardtool.commands.train import _fit
+from ardtool.commands.train_checkpoints import Checkpoints
 from ardtool.data.dataset import DataSet
+from ardtool.training.interruption import Interruption
 from ardtool.training.profile import flops_per_sample, matrix_rate, peak_bytes, profile, time_shares
 from ardtool.training.record import EpochRecord, Stopwatch
 
@@ -83,11 +86,11 @@ def test_the_phases_of_a_lap_make_up_its_time(monkeypatch):
 def test_checkpoints_take_no_more_than_a_hundredth_of_the_time(monkeypatch):
     """A checkpoint takes 0.5 s, an epoch 10 s: after one, 50 s pass before the next. The last epoch has one in any case."""
     now, written = [0.0], []
-    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(train_checkpoints.time, "monotonic", lambda: now[0])
     folder = SimpleNamespace(write_checkpoint=lambda *arguments: now.__setitem__(0, now[0] + 0.5), write_history=lambda history: None)
-    run = small_run({"epochs": 15})
+    checkpoints = Checkpoints(run := small_run({"epochs": 15}), folder, {}, 10, Interruption(), print)  # pyright: ignore[reportArgumentType]
 
-    def fit(after_epoch, after_step):
+    def fit(after_epoch, after_step, **saving):
         for _ in range(15):
             now[0] += 10
             run.epoch += 1
@@ -97,5 +100,5 @@ def test_checkpoints_take_no_more_than_a_hundredth_of_the_time(monkeypatch):
                 written.append(run.epoch)
 
     monkeypatch.setattr(run, "fit", fit)
-    command._fit(run, folder, {}, None)  # pyright: ignore[reportArgumentType]
+    _fit(run, checkpoints, None)
     assert written == [1, 6, 11, 15]

@@ -218,7 +218,7 @@ def _metrics_of(model: Path, content_sha256: str | None) -> tuple[list[MetricRec
             return [], "measured on another model than the one beside it"
         data, sha256 = str(record["data"]), str(record["data_sha256"])
         return [_metric(name, each, data, sha256) for name, each in record["metrics"].items()], None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         return [], f"cannot be read ({type(error).__name__})"
 
 
