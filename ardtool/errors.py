@@ -56,7 +56,7 @@ class TrainingError(ArdtoolError):
 
 def _plain(text: str) -> str:
     """One line that a terminal shows as it is: names out of foreign files may hold anything."""
-    text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
