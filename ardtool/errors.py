@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["ArdtoolError", "ConfigError", "DataError", "ModelFileError", "PluginError", "StorageError", "TrainingError", "first_line"]
 
 
-LONGEST = 1500  # letters of a message or a hint
+LONGEST = 10_000  # letters of a message or a hint
 
 
 class ArdtoolError(Exception):

@@ -43,7 +43,7 @@ def _or_null(check: Check) -> Check:
 SCHEMA: dict[str, tuple[Check, str]] = {
     "format": (_whole(1, 10**6), "a version"),
     "method": (_text, "a name"),
-    "sampler": (_text, "a name"),
+    "sampler": (_or_null(_text), "a name or null"),
     "granularity": (lambda value: value in ("channel", "element"), "channel or element"),
     "codes_count": (_whole(1, 10**15), "a number of codes"),
     "prior_mean": (_or_null(_number), "a number or null"),
