@@ -50,27 +50,27 @@ def in_short(names: list[str]) -> str:
 def _show(output: Output, result: InspectResult) -> None:
     from rich.text import Text
 
-    from .rendering import counted
+    from .rendering import counted, one_line
 
-    output.line(Text.assemble((result.path, "bold"), (f" is {result.description}", "bold")))
+    output.line(Text.assemble((one_line(f"{result.path} is {result.description}"), "bold")))
     facts = [size(result.bytes)]
     if result.tensors:
         facts += [counted(len(result.tensors), "tensor"), f"{result.parameters:,} numbers in them"]
     output.line(Text(" · ".join(facts), "dim"))
     for line in _remarks(result):
-        output.line(Text(line, "dim"))
+        output.line(Text(one_line(line), "dim"))
     if result.tensors:
         output.line()
         _show_tensors(output, result.tensors)
     output.line()
     if result.problem:
-        output.warn(result.problem)
+        output.warn(one_line(result.problem))
     if result.unsafe_globals:
-        output.warn(f"unpickling it would run code of {in_short(result.unsafe_globals)}; ardtool does not unpickle it")
+        output.warn(f"unpickling it would run code of {one_line(in_short(result.unsafe_globals))}; ardtool does not unpickle it")
     reader = ", ".join(result.plugins_matching) or ("ardtool itself" if result.kind in ("ardtool", "run") else "no installed plugin")
     rows = [("read by", reader)] if result.tensors or result.plugins_matching or result.kind == "run" else []
     for label, text in (*rows, ("next", result.next)):
-        output.line(Text.assemble((f"{label:<12}", "dim"), text))
+        output.line(Text.assemble((f"{label:<12}", "dim"), one_line(text)))
 
 
 def _remarks(result: InspectResult) -> list[str]:
@@ -94,13 +94,13 @@ def _show_tensors(output: Output, tensors: list[TensorInfo]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .rendering import printable
+    from .rendering import one_line
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("tensor", "shape", "type"):
         table.add_column(name, overflow="fold")
     for tensor in tensors[:MOST_ROWS]:
-        table.add_row(printable(tensor.name), "×".join(map(str, tensor.shape)) or "a number", Text(tensor.dtype, "dim"))
+        table.add_row(one_line(tensor.name), "×".join(map(str, tensor.shape)) or "a number", Text(one_line(tensor.dtype), "dim"))
     output.stdout.print(table)
     hidden = len(tensors) - MOST_ROWS
     if hidden > 0:

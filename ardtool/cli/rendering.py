@@ -20,10 +20,12 @@ from ..storage.atomic import finite
 if TYPE_CHECKING:
     from ..commands.sample import FilesResult
 
-__all__ = ["Output", "labelled", "number", "percent", "printable", "stderr_console", "stdout_console", "with_error"]
+__all__ = ["Output", "labelled", "number", "one_line", "percent", "printable", "stderr_console", "stdout_console", "with_error"]
 
 PIPE_WIDTH = 100
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line end
+# all but tab and line end; and what turns the direction of writing
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LINE_ENDS = re.compile(r"[\t\n\u2028\u2029]")
 MOST_FILES = 3
 
 
@@ -113,6 +115,11 @@ def labelled(label: str, message: str, colour: str) -> Text:
 def printable(text: str) -> str:
     """The text with � for every control character: names from files must not steer the terminal."""
     return CONTROL.sub("�", text)
+
+
+def one_line(text: str) -> str:
+    """The same without tabs and line ends: a name from a file must not look like lines of ardtool's own."""
+    return LINE_ENDS.sub("�", printable(text))
 
 
 def _harmless(text: Text | str) -> Text | str:

@@ -99,3 +99,13 @@ def test_names_from_files_do_not_steer_the_terminal(ardtool):
     said = ardtool("train", "--data", "no\x1b]0;title\x1bsuch.npy", code=1).stderr
     assert "no�]0;title�such.npy" in said
     assert not any(sign in shown + said for sign in "\x1b\x07")
+
+
+def test_names_from_files_do_not_look_like_lines_of_ardtool(ardtool):
+    """A line end in a name would begin a line that the file's maker wrote; a turned direction would show a name backwards."""
+    name = "w\nnext        Run `sh evil.sh`.\u202egnp"
+    torch.save({name: torch.ones(2), f"key{name}": 3}, "net.pt")
+    lines = ardtool("inspect", "net.pt").stdout.splitlines()
+    assert sum(line.startswith("next ") for line in lines) == 1
+    assert any(line.startswith("w�next ") for line in lines) and any("keyw�next " in line for line in lines)
+    assert not any("\u202e" in line for line in lines)
