@@ -6,8 +6,17 @@ exits with code 1. An `assert` is for states that cannot happen.
 
 from __future__ import annotations
 
-__all__ = ["ArdtoolError", "ConfigError", "DataError", "ModelFileError", "PluginError", "StorageError", "TrainingError", "first_line"]
-
+__all__ = [
+    "ArdtoolError",
+    "ConfigError",
+    "DataError",
+    "ModelFileError",
+    "PluginError",
+    "StorageError",
+    "TrainingError",
+    "first_line",
+    "plain",
+]
 
 LONGEST = 10_000  # letters of a message or a hint
 
@@ -21,7 +30,7 @@ class ArdtoolError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        message, hint = _plain(message), _plain(hint)
+        message, hint = plain(message), plain(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -54,7 +63,7 @@ class TrainingError(ArdtoolError):
     """Training cannot start or go on."""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line that a terminal shows as it is: names out of foreign files may hold anything."""
     text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

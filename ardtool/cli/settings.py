@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ..errors import ConfigError, TrainingError
+from ..errors import ConfigError, TrainingError, first_line
 from ..training.config import TrainConfig, config_from
 
 __all__ = ["Unfinished", "assignments", "merged", "read_yaml", "unfinished_run"]
@@ -70,8 +70,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply for settings.", "Write one `name: value` a line.") from error
-    except (UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is no text file.", "Give a YAML file such as a run's config.yaml.") from error
+    except ValueError as error:  # a date that does not exist, say
+        raise ConfigError(f"{path}: not valid YAML: {first_line(error)}.", "Write one `name: value` a line.") from error
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}.", "Give a YAML file such as a run's config.yaml.") from error
     if settings is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ArdtoolError
+from ..training.config import CHECKPOINT_MINUTES
 from ..training.processes import ProcessEnded, active
 from .options import SHARED, Device, Force, Json, Quiet, setting
 from .processes import speaks, when_ended
@@ -103,13 +104,14 @@ def train(
         ),
     ] = False,
     checkpoint_minutes: Annotated[
-        float | None,
+        float,
         typer.Option(
             metavar="MINUTES",
-            help="Save this often within an epoch, beside after each epoch. \\[default: 10]",
+            help=f"Save this often within an epoch, beside after each epoch. \\[default: {CHECKPOINT_MINUTES:g}]",
+            show_default=False,
             rich_help_panel=RUN,
         ),
-    ] = None,
+    ] = CHECKPOINT_MINUTES,
     profile: Annotated[
         bool,
         typer.Option("--profile", metavar="", help="Say where the time went and how much of the hardware was used.", rich_help_panel=RUN),
@@ -174,10 +176,9 @@ def train(
         else:
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
-    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "profile": profile, "deterministic": deterministic}
-    if checkpoint_minutes is not None:
-        reading["checkpoint_minutes"] = checkpoint_minutes
-    _train(output, settings, out=out, device=device, resume=resume, force=force, allow_changed_data=allow_changed_data, **reading)
+    reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "allow_changed_data": allow_changed_data}
+    running = {"checkpoint_minutes": checkpoint_minutes, "profile": profile, "deterministic": deterministic}
+    _train(output, settings, out=out, device=device, resume=resume, force=force, **reading, **running)
 
 
 def _train(output: Output, settings: Any, *, device: str, **options: Any) -> None:
@@ -225,7 +226,7 @@ def again_options(device: str, options: Mapping[str, Any]) -> list[str]:
         again.append("--deterministic")
     if device != "auto":
         again += ["--device", device]
-    if "checkpoint_minutes" in options:
+    if options["checkpoint_minutes"] != CHECKPOINT_MINUTES:
         again += ["--checkpoint-minutes", f"{options['checkpoint_minutes']:g}"]
     return again
 

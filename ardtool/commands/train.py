@@ -16,7 +16,7 @@ from ..storage.atomic import write_json
 from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.run_folder import RunFolder
 from ..storage.run_lock import held
-from ..training.config import TrainConfig, config_from
+from ..training.config import CHECKPOINT_MINUTES, TrainConfig, config_from
 from ..training.interruption import Interruption
 from ..training.loop import EpochRecord, TrainingRun
 from ..training.precision import deterministic_algorithms
@@ -33,7 +33,6 @@ from .train_record import relevance_record, run_metadata, warnings_of
 __all__ = ["Observer", "TrainResult", "train"]
 
 SCHEMA = "ardtool.train/1"
-CHECKPOINT_MINUTES = 10.0
 
 
 class Observer(Protocol):

@@ -139,9 +139,8 @@ class ArdVae(Objective):
     def set_prior(self, estimate: GammaPosterior) -> None:
         """Use this Gamma posterior as the prior from now on."""
         self.prior_a.fill_(estimate.a)
-        self.prior_b.copy_(
-            estimate.b.clamp(max=torch.finfo(self.prior_b.dtype).max)
-        )  # codes of an axis that drifts may overflow in float32
+        largest = torch.finfo(self.prior_b.dtype).max  # codes of an axis that drifts may overflow in float32
+        self.prior_b.copy_(estimate.b.clamp(max=largest))
         self.prior_variance.copy_(estimate.variance)
 
     def is_stationary(self, progress: float) -> bool:

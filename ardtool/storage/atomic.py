@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import StorageError
 
-__all__ = ["finite", "make_folder", "write_atomically", "write_json", "write_text"]
+__all__ = ["finite", "forget_leftovers", "make_folder", "write_atomically", "write_json", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | None = None) -> None:
@@ -51,6 +51,12 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | 
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
+
+
+def forget_leftovers(path: Path) -> None:
+    """Remove what writers of `path` that were killed have left beside it; to be called when nobody else is writing it."""
+    for aside in path.parent.glob(f".{path.name}.????????{path.suffix}"):  # as mkstemp names them
+        aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ModelFileError
-from .atomic import write_atomically, write_text
+from .atomic import forget_leftovers, write_atomically, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +149,7 @@ class RunFolder:
 
     def forget_unfinished(self) -> None:
         """Remove what only an unfinished run needs; the lock stays as long as it is held."""
-        for path in (self.checkpoint, self.checkpoint_before, *self.resume.glob(".*.safetensors.*")):
+        for path in (self.checkpoint, self.checkpoint_before):
             path.unlink(missing_ok=True)
 
     def forget_lock(self) -> None:
@@ -159,9 +159,8 @@ class RunFolder:
 
     def forget_leftovers(self) -> None:
         """Remove what a writer that was killed left beside its files."""
-        for name in FILES:
-            for path in self.path.glob(f".{name}.????????.*"):
-                path.unlink(missing_ok=True)
+        for path in (self.checkpoint, *(self.path / name for name in FILES)):
+            forget_leftovers(path)
 
     def forget_pictures(self) -> None:
         """Remove pictures and metrics of a former model that lived here."""

@@ -57,6 +57,6 @@ def _holder(folder: Path) -> str:
     """The process that holds a folder, in words."""
     try:
         holder = json.loads((folder / HOLDER).read_text())
-        return f"process {int(holder['process'])} on {str(holder['machine'])[:64]!a}".replace("'", "")
+        return f"process {int(holder['process'])} on {str(holder['machine'])[:64]}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from ..errors import ConfigError
 
-__all__ = ["TrainConfig", "config_from", "convert"]
+__all__ = ["CHECKPOINT_MINUTES", "TrainConfig", "config_from", "convert"]
+
+CHECKPOINT_MINUTES = 10.0  # between checkpoints within an epoch; how a run is kept, no setting that makes it this run
 
 Likelihood = Literal["auto", "gaussian", "bernoulli"]
 Prior = Literal["gaussian", "student-t"]

@@ -34,36 +34,19 @@ from .convergence import epochs_to_count_after
 from .finite import Fault, broken_axis, remedy
 from .precision import computing, execution_of
 from .processes import Processes
-from .record import EpochRecord, Stopwatch
+from .record import EpochRecord, Partial, Stopwatch
 from .resident import BatchSource, place_of
 from .splits import hold_out_size, seeded
 from .state import match_parameters
 from .step import Stepper
 
-__all__ = ["EpochRecord", "Partial", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
+__all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
 EVALUATION_BATCH = 500
 TRACE_SAMPLES = 100
 MOMENT_SAMPLES = 10_000
 MIXTURE_SAMPLES = 100_000
 AGREE_STEPS = 50  # between the moments when several processes ask each other whether to save
-
-
-@dataclass(frozen=True)
-class Partial:
-    """An epoch that has begun.
-
-    Attributes:
-        steps: how many are done.
-        totals: sums of the terms of the loss over them, over whole batches.
-        noise: state of the generator of the steps' noise.
-        seconds: of the epoch so far, by phase.
-    """
-
-    steps: int
-    totals: dict[str, float]
-    noise: Tensor
-    seconds: dict[str, float]
 
 
 @dataclass
@@ -145,11 +128,8 @@ class TrainingRun:
         if self.config.compile == "on" and self.compile == "off":
             self.tell("layers are not compiled in several processes: each would have to succeed")
         backend = CudaGraph(self.device) if self.device.type == "cuda" and self.processes.size == 1 else None
-        agreed = self._any_process if self.processes.size > 1 else None
+        agreed = self.processes.any if self.processes.size > 1 else None
         return Stepper(self.model, self.objective, self.optimisers, self.source, self.compile, backend, self.tell, self._not_finite, agreed)
-
-    def _any_process(self, answer: bool) -> bool:
-        return self.processes.total({"yes": float(answer)})["yes"] > 0
 
     def _not_finite(self, fault: Fault) -> NoReturn:
         raise TrainingError(fault.sentence(self.epoch + 1), self._remedy(fault.largest))
@@ -332,7 +312,7 @@ class TrainingRun:
         """Whether to save after a step, from the number of steps done; several processes ask each other now and then."""
         if self.processes.size == 1:
             return lambda done: is_save_due()
-        return lambda done: done % AGREE_STEPS == 0 and self.processes.total({"due": is_save_due()})["due"] > 0
+        return lambda done: done % AGREE_STEPS == 0 and self.processes.any(is_save_due())
 
     def _save(self, done: int, weight: float, save: Callable[[], None]) -> None:
         """Save the run in the middle of an epoch."""

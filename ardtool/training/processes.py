@@ -117,6 +117,10 @@ class Processes:
         """The sum over processes of each number, equal to the last bit everywhere."""
         return {name: float(value) for name, value in values.items()}
 
+    def any(self, answer: bool) -> bool:
+        """Whether any process says yes; the same everywhere."""
+        return self.total({"yes": float(answer)})["yes"] > 0
+
     def mean(self, part: Tensor) -> Tensor:
         """The mean over all samples of a batch from the mean over this process' part; differentiable."""
         return part

@@ -1,4 +1,4 @@
-"""What is known about an epoch after it, and the watch that its times are read from."""
+"""What is known about an epoch after it and in the middle of it, and the watch that its times are read from."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-__all__ = ["EpochRecord", "PhaseSeconds", "Stopwatch"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["EpochRecord", "Partial", "PhaseSeconds", "Stopwatch"]
 
 
 @dataclass
@@ -34,6 +37,23 @@ class EpochRecord:
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An epoch that has begun.
+
+    Attributes:
+        steps: how many are done.
+        totals: sums of the terms of the loss over them, over whole batches.
+        noise: state of the generator of the steps' noise.
+        seconds: of the epoch so far, by phase.
+    """
+
+    steps: int
+    totals: dict[str, float]
+    noise: Tensor
+    seconds: dict[str, float]
 
 
 class PhaseSeconds(TypedDict):

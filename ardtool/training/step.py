@@ -63,18 +63,14 @@ class PlainStep:
         self._step = step
 
     def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
-        self.noise, self._before, self._totals = noise, totals, dict[str, Tensor]()
+        self.noise, self._totals = noise, dict[str, Tensor | float](totals)
 
     def __call__(self, fetched: Tensor) -> None:
         terms = self._step(fetched, self.noise)
-        if self._totals:
-            terms = {name: self._totals[name] + value for name, value in terms.items()}
-        elif self._before:
-            terms = {name: torch.full_like(value, self._before[name]) + value for name, value in terms.items()}
-        self._totals = terms
+        self._totals = {name: self._totals[name] + value if self._totals else value for name, value in terms.items()}
 
     def totals(self) -> dict[str, Tensor]:
-        return self._totals or {name: torch.tensor(value) for name, value in self._before.items()}
+        return {name: torch.as_tensor(value) for name, value in self._totals.items()}
 
 
 class StaticStep:
@@ -103,10 +99,7 @@ class StaticStep:
             self._totals[name].add_(value)
 
     def start(self, noise: torch.Generator, totals: Mapping[str, float]) -> None:
-        if totals:
-            self.noise.set_state(noise.get_state())
-        else:
-            self.noise.manual_seed(noise.initial_seed())
+        self.noise.set_state(noise.get_state())
         for name, total in self._totals.items():
             total.fill_(totals.get(name, 0.0))
 

@@ -94,6 +94,8 @@ def test_unusable_data(ardtool):
     [
         ("latnt: 3\n", "run.yaml: unknown setting 'latnt'."),
         ("latent: [1\nfoo: }", "run.yaml, line 2: not valid YAML"),
+        ("data: 2026-13-45\n", "run.yaml: not valid YAML: month must be in 1..12."),
+        ("[" * 5000, "run.yaml: nested too deeply for settings."),
         ("- latent\n", "run.yaml holds a list; expected names and values."),
         ("latent: many\n", "run.yaml: latent is 'many'; expected a whole number."),
     ],

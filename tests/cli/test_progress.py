@@ -32,7 +32,7 @@ def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("device", "options", "expected"),
     [
-        ("auto", {"data_root": None, "skip_bad": False, "deterministic": False}, ""),
+        ("auto", {"data_root": None, "skip_bad": False, "deterministic": False, "checkpoint_minutes": 10.0}, ""),
         (
             "cpu",
             {"data_root": Path("d"), "skip_bad": True, "deterministic": True, "checkpoint_minutes": 0.5},

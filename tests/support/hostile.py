@@ -15,6 +15,8 @@ import json
 import os
 import pickle
 import random
+import re
+import shutil
 import struct
 import sys
 import tarfile
@@ -22,6 +24,7 @@ import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,9 +34,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load, save
 
 import ardtool
 from ardtool.autoencoder import Posterior
+from ardtool.cli.settings import read_yaml
 from ardtool.commands.codes_file import read_codes
 from ardtool.commands.comparing.runs import find_runs
 from ardtool.commands.inspect import inspect
@@ -41,9 +46,11 @@ from ardtool.data.catalogue import open_data
 from ardtool.data.mnist import read_idx_images
 from ardtool.data.numpy_pickle import read_arrays
 from ardtool.errors import ArdtoolError
+from ardtool.export.decoder import export_decoder
 from ardtool.export.pt2 import read_description
 from ardtool.latent.axes import LatentAxes
 from ardtool.storage.checkpoint import read_checkpoint, rescue_tensors
+from ardtool.storage.digest import content_hash
 from ardtool.storage.model_file import load_model
 from ardtool.storage.run_folder import RunFolder, run_named_by
 from ardtool.training.config import config_from
@@ -96,8 +103,6 @@ def _read_data(path: Path) -> Any:
 
 
 def _read_yaml(path: Path) -> Any:
-    from ardtool.cli.settings import read_yaml
-
     return config_from(read_yaml(path), str(path)).epochs
 
 
@@ -182,8 +187,6 @@ def seeds(folder: Path) -> dict[str, bytes]:
 
 
 def _safetensors(tensors: dict[str, Any]) -> bytes:
-    from safetensors.torch import save
-
     return save(tensors)
 
 
@@ -194,8 +197,6 @@ def _saved(value: Any, zipped: bool) -> bytes:
 
 
 def _pt2() -> bytes:
-    from ardtool.export.decoder import export_decoder
-
     class Line(torch.nn.Module):
         latent_shape, input_shape = (3,), (4,)
 
@@ -301,8 +302,6 @@ def _extreme(mutant: bytearray, draw: random.Random) -> None:
 
 def _text(mutant: bytearray, draw: random.Random) -> None:
     """Replace a number that is written in digits, as in headers and JSON."""
-    import re
-
     found = [match.span() for match in re.finditer(rb"-?\d+(\.\d+)?", bytes(mutant[:20_000]))]
     if found:
         first, last = draw.choice(found)
@@ -375,8 +374,6 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _giant_png() -> bytes:
-    import zlib
-
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
@@ -389,9 +386,6 @@ WRONG = (None, True, -1, 0, 10**12, 1.5, float("inf"), "x", "\x1b[31mred", [], [
 
 def _edited_models(content: bytes) -> Iterator[tuple[str, str, bytes]]:
     """A model file with every entry of its description replaced by values of other types, its hash made right again."""
-    from safetensors.torch import load, save
-
-    from ardtool.storage.model_file import _content_hash
 
     (length,) = struct.unpack("<Q", content[:8])
     description = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["ardtool"])
@@ -404,7 +398,7 @@ def _edited_models(content: bytes) -> Iterator[tuple[str, str, bytes]]:
                 inner = inner[name]
             inner[place[-1]] = WRONG[(number * 3 + step) % len(WRONG)]
             edited.pop("content_sha256", None)
-            edited["content_sha256"] = _content_hash(tensors, edited)
+            edited["content_sha256"] = content_hash(tensors, edited)
             yield "model", ".".join(map(str, place)), save(tensors, {"ardtool": json.dumps(edited)})
 
 
@@ -495,8 +489,6 @@ def _read_one(folder: Path, kind: str, name: str, content: bytes, contents: dict
     if watch.seen:
         outcome.problems.append(f"{name}: side effects: {watch.seen[:3]}")
         watch.seen.clear()
-    import shutil
-
     shutil.rmtree(folder)
 
 
