@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 LONGEST = 10_000  # letters of a message or a hint
+LONGEST_QUOTE = 500  # letters of what a library says
 
 
 class ArdtoolError(Exception):
@@ -70,5 +71,6 @@ def plain(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop; its name where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+    """The first line of what an error says, without its full stop, cut where a file is quoted at length; its name where it says nothing."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+    return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}…"

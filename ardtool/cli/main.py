@@ -79,9 +79,18 @@ class _Group(TyperGroup):
             place = f"{error.filename}: " if error.filename else ""
             _fail(f"{place}{error.strerror}.", "Free space, or choose another place with --out.")
         except Exception as error:
-            if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            if not _is_shortage(error):
                 raise
             _fail("Not enough memory.", "Use a smaller --batch-size, fewer samples, or --device cpu.")
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether memory ran out; torch is not imported to find out."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from ..latent.chunks import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _fail(message: str, hint: str) -> None:

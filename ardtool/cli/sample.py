@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import AssumePrior, Data, DataRoot, Device, ForceNoEffect, Granularity, Json, Latents, Model, Plugin, Quiet, Seed, Trust
+from .options import AssumePrior, Data, DataRoot, Device, Force, Granularity, Json, Latents, Model, Plugin, Quiet, Seed, Trust
 
 __all__ = ["sample"]
 
@@ -41,7 +41,7 @@ def sample(
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
-    force: ForceNoEffect = False,
+    force: Force = False,
     plugin: Plugin = None,
     trust: Trust = False,
 ) -> None:
@@ -66,5 +66,6 @@ def sample(
             seed=seed,
             device=device,
             data_root=data_root,
+            force=force,
         )
     output.result(result, lambda: output.wrote_files(result))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Posterior
+from ..data.image_files import reason_of
 from ..errors import DataError
 from ..latent.axes import LatentAxes
 
@@ -189,5 +190,4 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _unreadable(path: Path, error: Exception) -> NoReturn:
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    raise DataError(f"{path} cannot be read: {text}.", f"Give an {FORMATS} that `ardtool encode` wrote.") from error
+    raise DataError(f"{path} cannot be read: {reason_of(error)}.", f"Give an {FORMATS} that `ardtool encode` wrote.") from error

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..autoencoder import Autoencoder, Posterior
-from ..errors import ConfigError
-from ..latent.chunks import MEMORY_BUDGET, AllocatedBytes, decode_footprint
+from ..autoencoder import Autoencoder
+from ..errors import ConfigError, first_line
+from ..latent.chunks import MEMORY_BUDGET, AllocatedBytes, decode_footprint, is_out_of_memory, out_of_memory
 
 __all__ = ["MOST_ROWS", "budget_for", "decoding_rows", "encoding_rows", "parse_bytes", "resident_bytes"]
 
@@ -83,8 +83,14 @@ def encoding_rows(model: Autoencoder, x: Tensor, memory: int = MEMORY_BUDGET) ->
         return 1
     totals = []
     for rows in (1, 2):
-        with AllocatedBytes() as allocated:
-            posterior: Posterior = model.encode(x[:rows])
+        try:
+            with AllocatedBytes() as allocated:
+                model.encode(x[:rows])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if rows == 1:
+                raise out_of_memory(first_line(error)) from error
+            return 1
         totals.append(allocated.total)
-        del posterior
     return max(1, min(MOST_ROWS, memory // max(totals[1] - totals[0], x[0].numel() * 4, 1)))

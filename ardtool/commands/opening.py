@@ -206,7 +206,8 @@ def encode_all(
     shard = processes.shard(len(chosen))
     with inference_mode(model):
         rows = encoding_rows(model, data.batch(chosen[:2], device), memory)
-        posterior = encode_batches(model, (data.batch(part, device) for part in chosen[shard.rows].split(rows)))
+        own = chosen[shard.rows]
+        posterior = encode_batches(model, len(own), rows, lambda part: data.batch(own[part], device))
     posterior = processes.gather_codes(posterior, shard)
     _check_codes(posterior, len(chosen), model.latent_shape[0])
     return posterior

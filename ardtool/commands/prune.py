@@ -14,6 +14,7 @@ from ..data.dataset import DataSet
 from ..errors import ConfigError
 from ..export.fresh import decode_seconds
 from ..latent.axes import Granularity
+from ..latent.chunks import in_pieces
 from ..latent.codes import LatentCodes
 from ..latent.pruning import Equality, Pruning
 from ..networks.build import NetworkAutoencoder, build_network
@@ -147,10 +148,15 @@ def _result(
         posterior = encode_all(small, data, meter.device)
         mse = {"before": meter.full_mse(), "after": reconstruction_errors(small, data, posterior, [small.decode], meter.device)[0]}
     codes, rows = saved.codes, timing_rows(full, meter.reference, meter.device)
-    seconds = [  # in turns, so that a busy machine slows both
-        (decode_seconds(full, meter.reference, batch=rows, repeats=2), decode_seconds(small, codes.reference, batch=rows, repeats=2))
-        for _ in range(TIMED_ROUNDS)
-    ]
+
+    def timed(part: slice) -> list[tuple[float, float]]:
+        size = part.stop - part.start
+        return [  # in turns, so that a busy machine slows both
+            (decode_seconds(full, meter.reference, batch=size, repeats=2), decode_seconds(small, codes.reference, batch=size, repeats=2))
+            for _ in range(TIMED_ROUNDS)
+        ]
+
+    _, seconds = next(in_pieces(rows, rows, timed))  # as many at once as fit
     return PruneResult(
         kept=space.kept,
         dropped=[axis for axis in range(before.count) if axis not in set(space.kept)] if basis == "axes" else [],

@@ -12,9 +12,10 @@ import torch
 from ..data.pixels import from_unit
 from ..errors import ConfigError, ModelFileError
 from ..latent.axes import Granularity
+from ..latent.chunks import in_pieces
 from ..latent.jacobian import inference_mode
 from ..latent.sampling import Sampler, draw_codes
-from ..storage.atomic import make_folder
+from ..storage.atomic import write_folder
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
 from ..storage.model_file import SavedModel
 from .inputs import data_for, saved_pixel_map
@@ -67,6 +68,7 @@ def sample(
     plugin: str | None = None,
     trust: bool = False,
     data_root: Path | None = None,
+    force: bool = False,
 ) -> FilesResult:
     """Draw n codes, decode them, write the result.
 
@@ -76,6 +78,7 @@ def sample(
         sampler: see `latent/sampling.py`; None for the one that the model's method has, `full-gaussian` on foreign models.
         all_axes: let inactive axes vary too.
         granularity: whether the axes of a latent map are its channels or its elements.
+        force: replace a folder that holds something.
     """
     if not 1 <= n <= MOST_SAMPLES:
         raise ConfigError(f"-n is {n}; expected 1 to {MOST_SAMPLES:,}.", "64 fill a picture.")
@@ -84,7 +87,7 @@ def sample(
     path = Path(out)
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-    _check_out(path, tuple(opened.autoencoder.input_shape))
+    _check_out(path, tuple(opened.autoencoder.input_shape), force)
     data_set = None if data is None else data_for(opened, data, data_root)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
     latent = opened.latent_axes
@@ -103,13 +106,14 @@ def decode_in_units(model: SavedModel, z: torch.Tensor, device: torch.device, co
     Raises:
         ModelFileError: the decoder's values are not finite.
     """
-    parts = []
+
+    def decoded(part: slice) -> torch.Tensor:
+        return model.autoencoder.decode(z[part].to(device), None if context is None else context[part].to(device)).float().cpu()
+
     with inference_mode(model.autoencoder):
         first = None if context is None else context[:1].to(device)
-        for index in torch.arange(len(z)).split(decoding_rows(model.autoencoder, z[:1].to(device), first)):
-            rows = None if context is None else context[index].to(device)
-            parts.append(model.autoencoder.decode(z[index].to(device), rows).float().cpu())
-    values = torch.cat(parts)
+        rows = decoding_rows(model.autoencoder, z[:1].to(device), first)
+        values = torch.cat([found for _, found in in_pieces(len(z), rows, decoded)])
     broken = int((~values.isfinite()).flatten(1).any(dim=1).sum())
     if broken:
         raise ModelFileError(
@@ -130,7 +134,7 @@ def in_users_range(model: SavedModel, values: torch.Tensor) -> torch.Tensor:
     return values if values.ndim != 4 or pixel_map == "guess" else from_unit(values, pixel_map)
 
 
-def _check_out(out: Path, shape: tuple[int, ...]) -> None:
+def _check_out(out: Path, shape: tuple[int, ...], force: bool) -> None:
     """Raise `ConfigError` where samples of this shape cannot be written to `out`."""
     suffix = out.suffix.lower()
     if suffix in ARRAYS:
@@ -141,6 +145,17 @@ def _check_out(out: Path, shape: tuple[int, ...]) -> None:
         raise ConfigError(
             f"--out is {out}; expected a picture (.png, .jpg, .webp), an array (.npz, .npy) or a folder.", "Use --out samples.png."
         )
+    if suffix not in PICTURES and out.is_dir() and any(out.iterdir()):
+        _check_replaceable(out, force)
+
+
+def _check_replaceable(folder: Path, force: bool) -> None:
+    """Raise `ConfigError` unless a folder that holds something may be replaced: with --force, where it holds pictures alone."""
+    if not force:
+        raise ConfigError(f"--out {folder} is a folder that holds something.", "Choose another --out, or replace it with --force.")
+    other = next((each.name for each in sorted(folder.iterdir()) if each.suffix.lower() not in PICTURES), None)
+    if other is not None:
+        raise ConfigError(f"--out {folder} holds '{other}', which is no picture; it is not replaced.", "Choose another --out.")
 
 
 def _write(model: SavedModel, values: torch.Tensor, out: Path) -> list[str]:
@@ -152,9 +167,12 @@ def _write(model: SavedModel, values: torch.Tensor, out: Path) -> list[str]:
     if suffix in PICTURES:
         save_picture(image_grid(images), out)
         return [str(out)]
-    make_folder(out)
     digits = len(str(len(images) - 1))
-    files = [out / f"{number:0{digits}d}.png" for number in range(len(images))]
-    for file, image in zip(files, images, strict=True):
-        save_picture(image_grid(image[None], scale=1, padding=0), file)
-    return [str(file) for file in files]
+    names = [f"{number:0{digits}d}.png" for number in range(len(images))]
+
+    def draw(folder: Path) -> None:
+        for name, image in zip(names, images, strict=True):
+            save_picture(image_grid(image[None], scale=1, padding=0), folder / name)
+
+    write_folder(out, draw)
+    return [str(out / name) for name in names]

@@ -138,7 +138,7 @@ class _Folder(ImageFiles):
 class _Zip(ImageFiles):
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path, self._archive = path, archive
-        self._members = {each.filename: each for each in archive.infolist() if not each.is_dir()}
+        self._members = {each.filename: each for each in archive.infolist() if each.filename and not each.is_dir()}
 
     @property
     def names(self) -> list[str]:

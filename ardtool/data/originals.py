@@ -12,6 +12,8 @@ from ..errors import DataError
 
 __all__ = ["Original", "check_md5", "download", "first_file"]
 
+LONGEST_PROBLEM = 1000
+
 
 @dataclass(frozen=True)
 class Original:
@@ -51,6 +53,7 @@ class Original:
 
     def damaged(self, problem: str) -> DataError:
         """The error for files that are there and are not what was published."""
+        problem = problem if len(problem) <= LONGEST_PROBLEM else f"{problem[:LONGEST_PROBLEM]}…"  # libraries quote what a file holds
         return DataError(f"{problem}.", f"Get the published {self.title} again from {self.site}; --data takes a path for any other data.")
 
 

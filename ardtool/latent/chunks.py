@@ -30,9 +30,12 @@ __all__ = [
     "ChunkCost",
     "Footprint",
     "decode_footprint",
+    "in_blocks",
     "in_chunks",
+    "in_pieces",
     "is_out_of_memory",
     "out_of_memory",
+    "release_memory",
 ]
 
 MEMORY_BUDGET = 256 * 2**20
@@ -93,7 +96,33 @@ def in_chunks(
     Raises:
         ArdtoolError: memory runs out on a single row and column.
     """
-    height, width = cost.chunk(rows, columns, memory)
+    return in_blocks(rows, columns, cost.chunk(rows, columns, memory), work, generator=generator)
+
+
+def in_pieces(rows: int, size: int, work: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
+    """Do `work` on pieces of some rows one after the other, and give its result with the rows it belongs to; 0 rows have no piece.
+
+    Arguments:
+        size: of the first pieces, ≥ 1; later ones are smaller where memory runs out.
+        work: called with the rows of a piece. What it changes beside its result is done again with smaller pieces.
+
+    Raises:
+        ArdtoolError: memory runs out on a single row.
+    """
+    for part, _, found in in_blocks(rows, 1, (size, 1), lambda part, _: work(part)):
+        yield part, found
+
+
+def in_blocks(
+    rows: int,
+    columns: int,
+    block: tuple[int, int],
+    work: Callable[[slice, slice], T],
+    *,
+    generator: torch.Generator | None = None,
+) -> Iterator[tuple[slice, slice, T]]:
+    """`in_chunks` for blocks whose size is known: so many rows and so many columns, halved where memory runs out."""
+    height, width = block
     row = column = 0
     while row < rows:
         part, some = slice(row, min(row + height, rows)), slice(column, min(column + width, columns))
@@ -109,11 +138,16 @@ def in_chunks(
             height, width = _halved(part.stop - part.start, some.stop - some.start, shortage)
             if generator is not None and state is not None:
                 generator.set_state(state)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            release_memory()
             continue
         yield part, some, results[0]
         row, column = (part.stop, 0) if some.stop == columns else (row, some.stop)
+
+
+def release_memory() -> None:
+    """Give memory that torch keeps for later back to a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _halved(height: int, width: int, shortage: str) -> tuple[int, int]:
@@ -125,8 +159,8 @@ def _halved(height: int, width: int, shortage: str) -> tuple[int, int]:
 def out_of_memory(shortage: str) -> ArdtoolError:
     """What to say where even the smallest chunk does not fit."""
     return ArdtoolError(
-        f"Memory ran out on one code and one direction at a time: {shortage}.",
-        "Use a smaller image, --estimator sketch, or a machine with more memory; a lower --max-memory cannot make the chunk smaller.",
+        f"Memory ran out on one sample at a time: {shortage}.",
+        "Use smaller images, a smaller network, or a machine with more memory; scores take least with --estimator sketch.",
     )
 
 

@@ -5,7 +5,7 @@ This is all that relevance, pruning, sampling and traversal need beside the deco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..autoencoder import Autoencoder, Posterior
 from .axes import LatentAxes
+from .chunks import in_pieces
 from .gaussian import kl_to_gaussian
 from .mixture import Mixture
 from .precision import GammaPosterior
@@ -128,18 +129,28 @@ class LatentCodes:
 
 
 @torch.no_grad()
-def encode_batches(model: Autoencoder, batches: Iterable[Tensor]) -> Posterior:
-    """Posteriors of all batches, on the CPU; the caller has put the model into inference mode."""
-    means, log_variances, contexts = [], [], []
-    for batch in batches:
-        posterior = model.encode(batch)
-        means.append(posterior.mean.float().cpu())
-        if posterior.log_variance is not None:
-            log_variances.append(posterior.log_variance.float().cpu())
-        if posterior.context is not None:
-            contexts.append(posterior.context.cpu())
+def encode_batches(model: Autoencoder, count: int, size: int, take: Callable[[slice], Tensor]) -> Posterior:
+    """Posteriors of some samples on the CPU, in batches; the caller has put the model into inference mode.
+
+    Arguments:
+        count: N, the number of samples, ≥ 1.
+        size: of a batch; it is halved where memory runs out.
+        take: from a slice of range(N) to these samples, on the model's device.
+
+    Raises:
+        ArdtoolError: memory runs out on a single sample.
+    """
+
+    def encoded(part: slice) -> Posterior:
+        posterior = model.encode(take(part))
+        log_variance = None if posterior.log_variance is None else posterior.log_variance.float().cpu()
+        return Posterior(posterior.mean.float().cpu(), log_variance, None if posterior.context is None else posterior.context.cpu())
+
+    parts = [found for _, found in in_pieces(count, size, encoded)]
+    log_variances = [part.log_variance for part in parts if part.log_variance is not None]
+    contexts = [part.context for part in parts if part.context is not None]
     return Posterior(
-        torch.cat(means),
+        torch.cat([part.mean for part in parts]),
         torch.cat(log_variances) if log_variances else None,
         torch.cat(contexts) if contexts else None,
     )

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from ..latent.chunks import in_blocks
 from .reconstruction import squared_error
 
 __all__ = [
@@ -135,9 +136,16 @@ def importance_bound(
         for start in range(0, draws, DRAWS_AT_ONCE):
             shape = (min(DRAWS_AT_ONCE, draws - start), mean.shape[1])
             noise = torch.stack([torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64) for _ in rows])
-            for some in noise.to(mean.device).split(max(1, at_once // len(rows)), dim=1):
-                part = _log_weights(mean, log_variance, likelihood, prior, rows, some).logsumexp(dim=1)
-                total = part if total is None else torch.logaddexp(total, part)
+            noise = noise.to(mean.device)
+            block = (len(rows), max(1, at_once // len(rows)))
+
+            def weights(part: slice, some: slice, rows: Tensor = rows, noise: Tensor = noise) -> Tensor:
+                return _log_weights(mean, log_variance, likelihood, prior, rows[part], noise[part, some]).logsumexp(dim=1)
+
+            for part, _, found in in_blocks(len(rows), shape[0], block, weights):
+                if total is None:
+                    total = found.new_full((len(rows), *found.shape[1:]), -math.inf)
+                total[part] = torch.logaddexp(total[part], found)
         assert total is not None, "there is at least one draw"
         bounds.append(total - math.log(draws))
     return torch.cat(bounds)

@@ -18,7 +18,19 @@ from torch import Tensor
 from ..latent.axes import LatentAxes
 from ..latent.reduction import full_codes
 
-__all__ = ["Batch", "Decode", "curve_counts", "mean_and_stderr", "mean_squared_errors", "mse_curve", "psnr", "squared_error"]
+__all__ = [
+    "Batch",
+    "Decode",
+    "curve_counts",
+    "held_decoders",
+    "mean_and_stderr",
+    "mean_of_parts",
+    "mean_squared_errors",
+    "mse_curve",
+    "psnr",
+    "squared_error",
+    "squared_errors",
+]
 
 LARGEST_PSNR = 100.0
 ALL_COUNTS = 64
@@ -60,12 +72,18 @@ def mean_squared_errors(batches: Iterable[Batch], decoders: Sequence[Decode]) ->
         batches: codes z with shape (B, L), their contexts or None, and the samples x with shape (B, *input_shape).
         decoders: each maps z and the context to reconstructions of the shape of x.
     """
-    totals, count = [0.0] * len(decoders), 0
-    for z, context, x in batches:
-        count += x.numel()
-        for which, decode in enumerate(decoders):
-            totals[which] += float((decode(z, context) - x).square().sum(dtype=torch.float64))
-    return [total / count for total in totals]
+    return mean_of_parts((squared_errors(decoders, z, context, x), x.numel()) for z, context, x in batches)
+
+
+def squared_errors(decoders: Sequence[Decode], z: Tensor, context: Tensor | None, x: Tensor) -> list[float]:
+    """Squared error of all outputs together by each of some decoders; a float64 sum."""
+    return [float((decode(z, context) - x).square().sum(dtype=torch.float64)) for decode in decoders]
+
+
+def mean_of_parts(parts: Iterable[tuple[Sequence[float], int]]) -> list[float]:
+    """Means from the sums over some parts, and how many numbers were summed up in each."""
+    sums, counts = zip(*parts, strict=True)
+    return [sum(column) / sum(counts) for column in zip(*sums, strict=True)]
 
 
 def mse_curve(
@@ -83,13 +101,20 @@ def mse_curve(
         counts: numbers of axes, each from 0 to all, for instance `curve_counts`.
         axes: what counts as an axis; None for every element.
     """
+    return mean_squared_errors(batches, held_decoders(decode, order, mean, counts, axes))
+
+
+def held_decoders(
+    decode: Decode, order: Sequence[int], mean: Tensor, counts: Sequence[int], axes: LatentAxes | None = None
+) -> list[Decode]:
+    """For each k of `counts` the decoder with the first k axes of an order free and all others held; see `mse_curve`."""
     axes = axes or LatentAxes((len(mean),))
 
     def held(k: int) -> Decode:
         kept = axes.elements_of(order[:k])
         return lambda z, context: decode(full_codes(z[:, kept], kept, mean), context)
 
-    return mean_squared_errors(batches, [held(k) for k in counts])
+    return [held(k) for k in counts]
 
 
 def curve_counts(count: int, *, include: Iterable[int] = ()) -> list[int]:

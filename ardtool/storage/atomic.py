@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 from ..errors import StorageError
 
-__all__ = ["finite", "forget_leftovers", "make_folder", "write_atomically", "write_json", "write_text"]
+__all__ = ["finite", "forget_leftovers", "make_folder", "write_atomically", "write_folder", "write_json", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | None = None) -> None:
@@ -51,6 +52,34 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | 
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `path`, then rename it to `path`, in place of a folder that is there; on any failure that one stays.
+
+    Raises:
+        StorageError: the disk is full or read-only, or the folder cannot be made.
+    """
+    path = path.resolve()
+    make_folder(path.parent)
+    aside: Path | None = None
+    try:
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        os.chmod(aside, 0o777 & ~_umask())
+        write(aside)
+        if path.is_dir():
+            former = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            os.replace(path, former)  # onto an empty folder
+            os.replace(aside, path)
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            os.replace(aside, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Free space or choose another place with --out.") from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def forget_leftovers(path: Path) -> None:

@@ -32,6 +32,7 @@ from .capture import CudaGraph
 from .config import TrainConfig
 from .convergence import epochs_to_count_after
 from .finite import Fault, broken_axis, remedy
+from .memory import EVALUATION_BATCH, Validation, fitting_batch, shortage_of_step, shortage_while
 from .precision import computing, execution_of
 from .processes import Processes
 from .record import EpochRecord, Partial, Stopwatch
@@ -42,7 +43,6 @@ from .step import Stepper
 
 __all__ = ["EpochRecord", "TrainingRun", "codes_of", "hold_out_size", "seeded"]
 
-EVALUATION_BATCH = 500
 TRACE_SAMPLES = 100
 MOMENT_SAMPLES = 10_000
 MIXTURE_SAMPLES = 100_000
@@ -123,6 +123,11 @@ class TrainingRun:
         return BatchSource(self.data, self.device, place_of(self.data, self.device), self.memory_format)
 
     @cached_property
+    def validation_terms(self) -> Validation:
+        """What measures the loss on the validation data."""
+        return Validation(self.model, self.objective, self.validation, self.config.seed, self.processes)
+
+    @cached_property
     def stepper(self) -> Stepper:
         """What makes the gradient steps."""
         if self.config.compile == "on" and self.compile == "off":
@@ -173,9 +178,9 @@ class TrainingRun:
                 with watch.phase("prior"):
                     if self.partial is None and self.objective.holds_out_codes and self.epoch % self.config.alpha_every == 0:
                         self.learn_prior(held_out, self.epoch)
-                training, samples, _ = self._gradient_steps(rest, after_step, is_save_due, save)
+                training, samples = self._steps_in_memory(rest, after_step, is_save_due, save)
                 with watch.phase("validation"):
-                    validation = self._validate()
+                    validation = self.validation_terms(self.source)
             self._check_finite(training | {f"validation {name}": value for name, value in validation.items()})
             lr = self.optimisers[0].param_groups[0]["lr"]
             self.epoch += 1
@@ -209,8 +214,8 @@ class TrainingRun:
         """Posteriors of some samples in inference mode, on the CPU."""
         shard = self.processes.shard(len(index))
         with inference_mode(self.model):
-            own = index[shard.rows].split(EVALUATION_BATCH)
-            codes = encode_batches(self.model, (self.source.take(part) for part in own))
+            own = index[shard.rows]
+            codes = encode_batches(self.model, len(own), EVALUATION_BATCH, lambda part: self.source.take(own[part]))
         return self.processes.gather_codes(codes, shard)
 
     def count_active(self) -> int:
@@ -269,6 +274,22 @@ class TrainingRun:
             scheduler.load_state_dict(saved)
         self.history = [EpochRecord(**record) for record in json.loads(state["history"])]
 
+    def _steps_in_memory(self, rest: Tensor, *hooks: Any) -> tuple[dict[str, float], int]:
+        """`_gradient_steps`, and a line that says which batch would fit where memory runs out."""
+        found: list[tuple[dict[str, float], int, float]] = []
+        shortage = shortage_while(lambda: found.append(self._gradient_steps(rest, *hooks)))
+        if shortage is None:
+            return found[0][:2]
+        size, fewest = min(self.batch_size, len(rest)), max(self.objective.fewest_samples, 2)  # BatchNorm wants two
+
+        def step(size: int) -> None:
+            with self.processes.sharing(self.processes.shard(size)):
+                batch = self.source.fetch(self.source.indices(self._batches(rest, size)[0]))
+                self.stepper.step(batch, torch.Generator(self.device))
+
+        fitting = fitting_batch(size, fewest, step) if self.processes.size == 1 else None
+        raise shortage_of_step(shortage, self.epoch + 1, size, fitting, fewest)
+
     def _gradient_steps(
         self,
         rest: Tensor,
@@ -280,8 +301,8 @@ class TrainingRun:
         seconds that this process needed."""
         self.model.train()
         before = self._watch.so_far()["step"]
-        batches = self._batches(rest)
         size = min(self.batch_size, len(rest))
+        batches = self._batches(rest)
         shard = self.processes.shard(size)
         pauses = self._pauses(is_save_due)
         with self.processes.sharing(shard):
@@ -322,31 +343,17 @@ class TrainingRun:
         with self._watch.phase("checkpoint"):
             save()
 
-    def _batches(self, rest: Tensor) -> Tensor:
+    def _batches(self, rest: Tensor, size: int | None = None) -> Tensor:
         """Indices with shape (steps, batch size): full batches in random order, each with as many random ones behind it as the objective
         asks for; of each the rows that this process has. What does not fill a batch waits for another epoch.
         """
-        size = min(self.batch_size, len(rest))
+        size = size or min(self.batch_size, len(rest))
         steps = len(rest) // size
         generator = seeded(self.config.seed, self.epoch, "shuffle")
         own = torch.randperm(len(rest), generator=generator)[: steps * size].view(steps, size)
         further = torch.randint(len(rest), (steps, self.objective.further_batches * size), generator=generator)
         rows = self.processes.shard(size).rows
         return rest[torch.cat([own, further], dim=1).view(steps, -1, size)[:, :, rows].flatten(1)]
-
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """Mean terms of the loss on the validation data, with the same noise every epoch."""
-        noise = seeded(self.config.seed, 0, "validation", self.device)
-        totals: dict[str, Tensor] = {}
-        self.model.eval()
-        parts = math.ceil(len(self.validation) / EVALUATION_BATCH)
-        for index in self.validation.tensor_split(parts):  # about equal: what is taken over a whole batch wants no batch of one
-            shard = self.processes.shard(len(index))
-            with self.processes.sharing(shard):
-                terms = self.objective.losses(self.model, self.source.take(index[shard.rows]), noise)
-            totals = {name: totals.get(name, 0) + value * (shard.weight * len(index)) for name, value in terms.items()}
-        return {name: total / len(self.validation) for name, total in self.processes.total(totals).items()}
 
     def _check_finite(self, terms: dict[str, float]) -> None:
         broken = next((name for name, value in terms.items() if not math.isfinite(value)), None)

@@ -49,7 +49,8 @@ from ardtool.networks.build import NetworkAutoencoder, build_network
 from ardtool.storage.run_folder import RunFolder
 from ardtool.training.config import config_from
 from ardtool.training.interruption import Interruption
-from ardtool.training.loop import EVALUATION_BATCH, TrainingRun
+from ardtool.training.loop import TrainingRun
+from ardtool.training.memory import EVALUATION_BATCH
 from ardtool.training.precision import computing
 from ardtool.training.profile import flops_per_sample, matrix_rate, peak_bytes, time_shares
 from ardtool.training.resident import BatchSource
@@ -291,7 +292,7 @@ def validation_ratio(run: TrainingRun) -> dict[str, Any]:
                 run.model.decode(run.model.encode(batch).mean)
 
     with run.computing():
-        return pairs(lambda: seconds(run._validate), lambda: seconds(forward), lambda a, b: a / b)
+        return pairs(lambda: seconds(lambda: run.validation_terms(run.source)), lambda: seconds(forward), lambda a, b: a / b)
 
 
 def relevance_ratio(run: TrainingRun) -> dict[str, Any]:

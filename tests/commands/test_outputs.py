@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import ardtool
+import ardtool.commands.sample as sample_module
 from ardtool.errors import ArdtoolError, ConfigError, DataError
 from ardtool.latent.pruning import full_codes
 from ardtool.storage.model_file import load_model
@@ -93,6 +94,36 @@ def test_images_can_be_a_grid_an_array_or_a_folder(images_run, tmp_path):
     assert Image.open(folder.files[11]).size == (16, 16)
     pixels = np.asarray(Image.open(folder.files[3]).convert("L"))
     np.testing.assert_array_equal(pixels, np.round(np.load(tmp_path / "a.npy") * 255)[3, 0])
+
+
+def test_a_folder_of_samples_is_complete_or_absent(images_run, tmp_path, monkeypatch):
+    drawn, save = [], sample_module.save_picture
+
+    def breaks(image, path):
+        drawn.append(path)
+        if len(drawn) % 4 == 0:
+            raise OSError(28, "No space left on device")
+        save(image, path)
+
+    monkeypatch.setattr(sample_module, "save_picture", breaks)
+    with pytest.raises(ArdtoolError, match=r"Cannot write .*many: No space left on device"):
+        ardtool.sample(images_run.model, out=tmp_path / "many", n=12)
+    assert len(drawn) == 4 and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_replaced_as_a_whole_and_with_force_only(images_run, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    ardtool.sample(images_run.model, out=many, n=12)  # an empty one may be filled
+    with pytest.raises(ConfigError, match=r"--out .*many is a folder that holds something\. Hint: .*--force"):
+        ardtool.sample(images_run.model, out=many, n=3)
+    assert len(list(many.iterdir())) == 12
+    ardtool.sample(images_run.model, out=many, n=3, force=True)
+    assert sorted(file.name for file in many.iterdir()) == ["0.png", "1.png", "2.png"]
+    (many / "thesis.tex").write_text("")
+    with pytest.raises(ConfigError, match=r"holds 'thesis.tex', which is no picture; it is not replaced"):
+        ardtool.sample(images_run.model, out=many, n=3, force=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["many"] and len(list(many.iterdir())) == 4
 
 
 def test_the_same_seed_draws_the_same_samples(images_run, tmp_path):

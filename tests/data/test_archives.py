@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,14 @@ def test_an_archive_without_images(tmp_path: Path, sentence):
     text = sentence(open_images, tmp_path / "x.tar", kind=DataError)
     assert f"{tmp_path / 'x.tar'} holds no images; expected files that end in" in text
     assert "found 2 other files (.npy)." in text
+
+
+def test_a_zip_may_hold_a_member_without_a_name(folder: Path, tmp_path: Path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for each in sorted(folder.rglob("*.png")):
+            archive.write(each, each.relative_to(folder))
+        archive.writestr("unnamed member", b"")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"unnamed member", b"\0nnamed member"))  # a name ends at a zero
+    torch.testing.assert_close(open_data(str(path)).tensor, open_data(str(folder)).tensor)

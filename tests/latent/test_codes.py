@@ -102,9 +102,9 @@ def test_posteriors_of_batches_are_those_of_all_samples_at_once():
             raise NotImplementedError
 
     x, model = torch.randn(23, 4), Labelled()
-    found, whole = encode_batches(model, x.split(5)), model.encode(x)
+    found, whole = encode_batches(model, 23, 5, lambda part: x[part]), model.encode(x)
     for name in ("mean", "log_variance", "context"):
         torch.testing.assert_close(getattr(found, name), getattr(whole, name).detach())
         assert not getattr(found, name).requires_grad
-    plain = encode_batches(ModulePair(nn.Linear(4, 3), nn.Identity(), (4,), 3).double(), x.double().split(5))
+    plain = encode_batches(ModulePair(nn.Linear(4, 3), nn.Identity(), (4,), 3).double(), 23, 5, lambda part: x[part].double())
     assert plain.log_variance is None and plain.context is None and plain.mean.dtype == torch.float32

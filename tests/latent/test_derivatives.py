@@ -237,6 +237,6 @@ def test_memory_that_does_not_hold_one_code_is_said_in_one_line():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 800 bytes.")
         return z @ WEIGHT
 
-    with pytest.raises(ArdtoolError, match="Memory ran out on one code and one direction at a time: DefaultCPUAllocator") as caught:
+    with pytest.raises(ArdtoolError, match="Memory ran out on one sample at a time: DefaultCPUAllocator") as caught:
         column_norms(pair(decode), Posterior(torch.randn(4, 6)))
     assert "--estimator sketch" in caught.value.hint

@@ -250,7 +250,7 @@ def test_too_little_memory_is_no_question_of_derivatives(passes):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
         return 2 * z
 
-    with pytest.raises(ArdtoolError, match="Memory ran out on one code and one direction at a time: DefaultCPUAllocator") as caught:
+    with pytest.raises(ArdtoolError, match="Memory ran out on one sample at a time: DefaultCPUAllocator") as caught:
         sketched_norms(pair(decode, 3), Posterior(torch.randn(2, 3)), generator=seed(0))
     assert not isinstance(caught.value, NotDifferentiable) and calls[-1] == (passes == 6)
 

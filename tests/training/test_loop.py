@@ -9,7 +9,8 @@ import torch
 from ardtool.data.dataset import DataSet
 from ardtool.errors import ConfigError, DataError, TrainingError
 from ardtool.training.config import config_from
-from ardtool.training.loop import EVALUATION_BATCH, TrainingRun, hold_out_size
+from ardtool.training.loop import TrainingRun, hold_out_size
+from ardtool.training.memory import EVALUATION_BATCH
 from ardtool.training.resolve import prepare_run, resolved
 from ardtool.training.state import flatten_state, unflatten_state
 
@@ -188,4 +189,4 @@ def test_validation_data_that_fill_no_batch_leave_no_batch_of_one():
     """WAE-MMD compares the samples of a batch with each other: one alone has no value."""
     run = make_run(vectors(5010), method="wae-mmd")
     assert len(run.validation) == EVALUATION_BATCH + 1
-    assert all(math.isfinite(value) for value in run._validate().values())
+    assert all(math.isfinite(value) for value in run.validation_terms(run.source).values())

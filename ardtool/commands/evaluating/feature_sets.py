@@ -96,8 +96,7 @@ def _computed(subject: Subject, source: Extractor) -> Iterator[FeatureSet]:
         yield FeatureSet("", found, _part(subject, reference, n), "-", {"samples": others.name})
     else:
         yield _from_the_model(subject, source, reference)
-        rows = subject.decoded(subject.posterior.mean, subject.posterior.context)
-        found = _of_decoded(subject, source, rows, len(reference), "features of reconstructions")
+        found = _of_decoded(subject, source, subject.posterior.mean, subject.posterior.context, "features of reconstructions")
         yield FeatureSet("_reconstructions", found, reference, "all", {"samples": "reconstructions"})
     yield _floor(subject, source, reference)
 
@@ -113,8 +112,8 @@ def _from_the_model(subject: Subject, source: Extractor, reference: Tensor) -> F
     sampler: Sampler = subject.request.sampler or model.metadata.get("sampler") or ("paper" if codes.prior is not None else "full-gaussian")
     z = draw_codes(codes, n, sampler, latent.elements_of(axes), subject.generator(1))
     context = codes.reference.context
-    rows = subject.decoded(z, None if context is None else context[torch.arange(n) % len(context)])
-    found = _of_decoded(subject, source, rows, n, "features of generated samples")
+    rows = None if context is None else context[torch.arange(n) % len(context)]
+    found = _of_decoded(subject, source, z, rows, "features of generated samples")
     return FeatureSet("", found, reference, "all" if all_axes else "active", {"samples": f"generated, sampler {sampler}"})
 
 
@@ -153,9 +152,9 @@ def _of_data(subject: Subject, source: Extractor, data: DataSet, index: Tensor, 
     return subject.processes.gather_rows(own, shard)
 
 
-def _of_decoded(subject: Subject, source: Extractor, rows: Iterator[tuple[Tensor, Tensor]], n: int, text: str) -> Tensor:
+def _of_decoded(subject: Subject, source: Extractor, z: Tensor, context: Tensor | None, text: str) -> Tensor:
     value_range, scaling = pixel_range(subject.model), subject.model.scaling
-    batches = (as_samples(decoded, value_range, scaling) for _, decoded in rows)
-    shard = subject.processes.shard(n)
+    batches = subject.decoded(z, context, lambda _, decoded: as_samples(decoded, value_range, scaling))
+    shard = subject.processes.shard(len(z))
     own = features_of(source, batches, shard.rows.stop - shard.rows.start, partial(subject.progress, text))
     return subject.processes.gather_rows(own, shard)

@@ -20,6 +20,7 @@ from torch import Tensor
 from ...data.dataset import DataSet, Scaling
 from ...data.factors import DrawnImages
 from ...errors import DataError, ModelFileError
+from ...latent.chunks import in_pieces
 from ...storage.images import to_levels
 
 __all__ = ["BYTES", "Extractor", "as_samples", "features_of", "samples_of"]
@@ -92,20 +93,21 @@ def features_of(extractor: Extractor, batches: Iterable[Tensor], n: int, progres
     """Features of all samples with shape (N, F), float32, on the CPU; beside these, memory for one batch is taken.
 
     Arguments:
-        batches: samples, N in all; a batch of more than `extractor.rows` is split.
+        batches: samples, N in all; a batch of more than `extractor.rows` is split, and further where memory runs out.
         progress: is told after each step how many of the N samples are done.
 
     Raises:
         DataError: another number of features than the extractor says, or features that are not finite.
     """
     features = torch.empty(n, extractor.width)
-    done = 0
+    done, size = 0, extractor.rows
     for batch in batches:
-        for samples in batch.split(extractor.rows):
-            found = extractor(samples).detach().cpu()
-            _check(extractor, found, len(samples), done)
-            features[done : done + len(samples)] = found
-            done += len(samples)
+        for part, found in in_pieces(len(batch), size, lambda part, batch=batch: extractor(batch[part]).detach().cpu()):
+            samples = part.stop - part.start
+            _check(extractor, found, samples, done)
+            features[done : done + samples] = found
+            done += samples
+            size = samples if part.stop < len(batch) else size
             if progress is not None:
                 progress(done, n)
     assert done == n, "the number of samples is known beforehand"

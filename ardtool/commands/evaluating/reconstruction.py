@@ -7,12 +7,10 @@ from importlib.util import find_spec
 
 from torch import Tensor
 
-from ...latent.jacobian import inference_mode
-from ...metrics.reconstruction import curve_counts, squared_error
-from ...metrics.reconstruction import mse_curve as errors_by_count
+from ...metrics.reconstruction import curve_counts, held_decoders, squared_error
 from ...metrics.reconstruction import psnr as peak_signal_to_noise
 from ...metrics.structural_similarity import ssim as similarity
-from ..pruning.measure import batches_of
+from ..pruning.measure import reconstruction_errors
 from .subject import Subject
 from .values import Measured, over_samples
 
@@ -70,13 +68,9 @@ def mse_curve(subject: Subject) -> Measured:
     assert codes is not None and subject.active is not None, "checked by `ranking_problem`"
     axes = subject.model.latent_axes
     counts = curve_counts(axes.count, include=[len(subject.active), axes.count])
-    with inference_mode(model):
-        batches = (
-            (z, context, subject.data.batch(subject.index[rows], subject.device))
-            for z, context, rows in batches_of(model, subject.posterior, subject.device)
-        )
-        mean = codes.statistics.mean.float().to(subject.device)
-        errors = errors_by_count(model.decode, batches, subject.ranked, mean, counts, axes)
+    mean = codes.statistics.mean.float().to(subject.device)
+    decoders = held_decoders(model.decode, subject.ranked, mean, counts, axes)
+    errors = reconstruction_errors(model, subject.data, subject.posterior, decoders, subject.device, subject.index)
     rows = [{"k": k, "mse": error, "n": len(subject.index)} for k, error in zip(counts, errors, strict=True)]
     return Measured(curves={"mse": rows})
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...autoencoder import Autoencoder, Posterior
 from ...data.dataset import DataSet
 from ...errors import ConfigError
+from ...latent.chunks import in_pieces
 from ...latent.codes import LatentCodes
 from ...latent.jacobian import inference_mode
 from ...latent.pruning import full_codes
@@ -199,27 +200,39 @@ class Subject:
         """
         parts, done = [], 0
         shard = self.processes.shard(len(z))
-        for rows, reconstruction in self.decoded(z, self.posterior.context, raw=raw):
-            parts.append(compare(reconstruction, self.data.batch(self.index[rows], self.device)).double().cpu())
-            done += len(rows)
+
+        def compared(rows: Tensor, reconstruction: Tensor) -> Tensor:
+            return compare(reconstruction, self.data.batch(self.index[rows], self.device)).double().cpu()
+
+        for part in self.decoded(z, self.posterior.context, compared, raw=raw):
+            parts.append(part)
+            done += len(part)
             self.progress(text, done, shard.rows.stop - shard.rows.start)
         return self.processes.gather_rows(torch.cat(parts), shard)
 
-    def decoded(self, z: Tensor, context: Tensor | None, *, raw: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows of z, what they decode to on the device) of this process' part, as many at a time as fit into bounded memory.
+    def decoded(
+        self, z: Tensor, context: Tensor | None, work: Callable[[Tensor, Tensor], Tensor], *, raw: bool = False
+    ) -> Iterator[Tensor]:
+        """What `work` makes of this process' part of some codes, as many at a time as fit into bounded memory.
 
         Arguments:
             z: codes with shape (M, L).
             context: what the decoder needs beside them, one row for each code, or None.
+            work: takes rows of z and what they decode to, on the device; called again with fewer where memory runs out.
             raw: decode to logits.
         """
         decode = self.decoder(raw)
         with inference_mode(self.network):
             first = None if context is None else context[:1].to(self.device)
             part = torch.arange(len(z))[self.processes.shard(len(z)).rows]
-            for rows in part.split(decoding_rows(self.network, z[:1].to(self.device), first)):
+
+            def done(piece: slice) -> Tensor:
+                rows = part[piece]
                 own = None if context is None else context[rows].to(self.device)
-                yield rows, decode(z[rows].to(self.device), own)
+                return work(rows, decode(z[rows].to(self.device), own))
+
+            for _, found in in_pieces(len(part), decoding_rows(self.network, z[:1].to(self.device), first), done):
+                yield found
 
     def decoder(self, raw: bool) -> Callable[[Tensor, Any], Tensor]:
         """`decode`, or the same without the output activation."""

@@ -9,23 +9,26 @@ Everything goes in batches of at most 500 codes, fewer where a decoder's interme
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ...autoencoder import Autoencoder, Posterior
 from ...data.dataset import DataSet
+from ...latent.chunks import in_pieces
 from ...latent.jacobian import inference_mode
-from ...metrics.reconstruction import Decode, mean_squared_errors
+from ...metrics.reconstruction import Decode, mean_of_parts, squared_errors
 from ..memory import decoding_rows
 from .choice import CurvePoint
 from .spaces import KeptSpace
 
-__all__ = ["Meter", "batches_of", "reconstruction_errors", "timing_rows"]
+__all__ = ["Meter", "over_batches", "reconstruction_errors", "timing_rows"]
 
 TIMED_ROWS = 64
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,17 @@ class Meter:
 
     def output_spread(self) -> float:
         """Mean squared deviation of the full decoder's outputs on the reference codes from their mean, ≥ 0."""
-        first, total, squares = torch.zeros(1), torch.zeros(1), 0.0
         with inference_mode(self.model):
-            for z, context, index in batches_of(self.model, self.reference, self.device):
-                output = self.model.decode(z, context).double()
-                if index[0] == 0:  # deviations from one output keep the digits of small spreads
-                    first, total = output[:1], torch.zeros_like(output[0])
-                total += (output - first).sum(dim=0)
-                squares += float((output - first).square().sum())
-        rows = len(self.reference)
-        return max(0.0, squares / (rows * total.numel()) - float((total / rows).square().mean()))
+            one = self.reference.rows(slice(0, 1))  # deviations from one output keep the digits of small spreads
+            first = next(over_batches(self.model, one, self.device, lambda z, context, _: self.model.decode(z, context).double()))
+
+            def sums(z: Tensor, context: Tensor | None, _: Tensor) -> tuple[Tensor, Tensor]:
+                deviation = self.model.decode(z, context).double() - first
+                return deviation.sum(dim=0), deviation.square().sum()
+
+            totals, squares = zip(*over_batches(self.model, self.reference, self.device, sums), strict=True)
+        mean = torch.stack(totals).sum(dim=0) / len(self.reference)
+        return max(0.0, float(sum(squares)) / (len(self.reference) * mean.numel()) - float(mean.square().mean()))
 
     def output_change(self, space: KeptSpace) -> float:
         """Mean squared difference per output between the full decoder and itself with all held still that a space drops."""
@@ -78,35 +82,48 @@ class Meter:
         return lambda z, context: self.model.decode(space.hold(z), context)
 
     def _output_changes(self, decoders: Sequence[Decode]) -> list[float]:
-        totals, count = [0.0] * len(decoders), 0
+        def changes(z: Tensor, context: Tensor | None, _: Tensor) -> tuple[list[float], int]:
+            full = self.model.decode(z, context)
+            return squared_errors(decoders, z, context, full), full.numel()
+
         with inference_mode(self.model):
-            for z, context, _ in batches_of(self.model, self.reference, self.device):
-                full = self.model.decode(z, context)
-                count += full.numel()
-                for which, decode in enumerate(decoders):
-                    totals[which] += float((decode(z, context) - full).square().sum(dtype=torch.float64))
-        return [total / count for total in totals]
+            return mean_of_parts(over_batches(self.model, self.reference, self.device, changes))
 
 
 def reconstruction_errors(
-    model: Autoencoder, data: DataSet, posterior: Posterior, decoders: Sequence[Decode], device: torch.device
+    model: Autoencoder,
+    data: DataSet,
+    posterior: Posterior,
+    decoders: Sequence[Decode],
+    device: torch.device,
+    index: Tensor | None = None,
 ) -> list[float]:
     """Mean squared errors per output of the reconstructions by some decoders from posterior means.
 
     Arguments:
         model: the one behind the decoders.
-        posterior: of all samples of the data.
+        posterior: of the samples, in their order.
+        index: which samples of the data; None for all.
     """
+
+    def errors(z: Tensor, context: Tensor | None, rows: Tensor) -> tuple[list[float], int]:
+        x = data.batch(rows if index is None else index[rows], device)
+        return squared_errors(decoders, z, context, x), x.numel()
+
     with inference_mode(model):
-        batches = ((z, context, data.batch(index, device)) for z, context, index in batches_of(model, posterior, device))
-        return mean_squared_errors(batches, decoders)
+        return mean_of_parts(over_batches(model, posterior, device, errors))
 
 
-def batches_of(model: Autoencoder, codes: Posterior, device: torch.device | str) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """Posterior means, contexts and row numbers, as many samples at a time as fit; use it in `inference_mode`."""
-    for index in torch.arange(len(codes)).split(_rows(model, codes, device)):
-        context = None if codes.context is None else codes.context[index].to(device)
-        yield codes.mean[index].to(device), context, index
+def over_batches(
+    model: Autoencoder, codes: Posterior, device: torch.device | str, work: Callable[[Tensor, Tensor | None, Tensor], T]
+) -> Iterator[T]:
+    """`work(posterior means, contexts, row numbers)` on as many samples at a time as fit into memory; use it in `inference_mode`."""
+
+    def done(part: slice) -> T:
+        context = None if codes.context is None else codes.context[part].to(device)
+        return work(codes.mean[part].to(device), context, torch.arange(part.start, part.stop))
+
+    return (found for _, found in in_pieces(len(codes), _rows(model, codes, device), done))
 
 
 def timing_rows(model: Autoencoder, codes: Posterior, device: torch.device | str) -> int:

@@ -17,7 +17,7 @@ from ...latent.jacobian import inference_mode
 from ...latent.pruning import Equality, measure_equality
 from ...latent.sampling import draw_codes
 from .files import LARGEST_DIFFERENCE
-from .measure import batches_of
+from .measure import over_batches
 from .spaces import KeptSpace
 
 __all__ = ["affordable_reference", "affordable_rows", "expected_outputs", "prove_equal"]
@@ -86,5 +86,5 @@ def expected_outputs(full: Any, space: KeptSpace, reference: Posterior) -> tuple
     on_cpu = all(value.device.type == "cpu" for value in full.parameters())
     model = full if on_cpu else copy.deepcopy(full).cpu()
     with inference_mode(model):
-        outputs = [model.decode(space.hold(z), context).float() for z, context, _ in batches_of(model, few, "cpu")]
+        outputs = list(over_batches(model, few, "cpu", lambda z, context, _: model.decode(space.hold(z), context).float()))
     return Posterior(space.shorten(few.mean), None, few.context), torch.cat(outputs)
