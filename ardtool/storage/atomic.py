@@ -70,7 +70,11 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
         if path.is_dir():
             former = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             os.replace(path, former)  # onto an empty folder
-            os.replace(aside, path)
+            try:
+                os.replace(aside, path)
+            except OSError:
+                os.replace(former, path)
+                raise
             shutil.rmtree(former, ignore_errors=True)
         else:
             os.replace(aside, path)

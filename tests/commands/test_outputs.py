@@ -1,6 +1,7 @@
 """Prune, sample, traverse, evaluate, encode, decode on trained models."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_a_folder_of_samples_is_complete_or_absent(images_run, tmp_path, monkeyp
     assert len(drawn) == 4 and list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_holds_something_is_replaced_as_a_whole_and_with_force_only(images_run, tmp_path):
+def test_a_folder_that_holds_something_is_replaced_as_a_whole_and_with_force_only(images_run, tmp_path, monkeypatch):
     many = tmp_path / "many"
     many.mkdir()
     ardtool.sample(images_run.model, out=many, n=12)  # an empty one may be filled
@@ -120,6 +121,20 @@ def test_a_folder_that_holds_something_is_replaced_as_a_whole_and_with_force_onl
     assert len(list(many.iterdir())) == 12
     ardtool.sample(images_run.model, out=many, n=3, force=True)
     assert sorted(file.name for file in many.iterdir()) == ["0.png", "1.png", "2.png"]
+    replace = os.replace
+
+    def breaks(source, target):
+        if Path(source).name.startswith(".many.") and Path(target).name == "many" and not broken:
+            broken.append(target)
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    broken: list[Path] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", breaks)
+        with pytest.raises(ArdtoolError, match=r"Cannot write .*many: Input/output error"):
+            ardtool.sample(images_run.model, out=many, n=7, force=True)
+    assert broken and len(list(many.iterdir())) == 3
     (many / "thesis.tex").write_text("")
     with pytest.raises(ConfigError, match=r"holds 'thesis.tex', which is no picture; it is not replaced"):
         ardtool.sample(images_run.model, out=many, n=3, force=True)
