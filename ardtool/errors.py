@@ -16,6 +16,7 @@ __all__ = [
     "TrainingError",
     "first_line",
     "plain",
+    "shortened",
 ]
 
 LONGEST = 10_000  # letters of a message or a hint
@@ -67,10 +68,14 @@ class TrainingError(ArdtoolError):
 def plain(text: str) -> str:
     """One line that a terminal shows as it is: names out of foreign files may hold anything."""
     text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return shortened(text, LONGEST)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its first letters and an ellipsis where it has more than `most`: libraries quote what a file holds."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, without its full stop, cut where a file is quoted at length; its name where it says nothing."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
-    return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}…"
+    return shortened((str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip("."), LONGEST_QUOTE)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Autoencoder
-from ..errors import ConfigError, first_line
-from ..latent.chunks import MEMORY_BUDGET, AllocatedBytes, decode_footprint, is_out_of_memory, out_of_memory
+from ..errors import ConfigError
+from ..latent.chunks import MEMORY_BUDGET, AllocatedBytes, Shortage, decode_footprint, out_of_memory, within_memory
 
 __all__ = ["MOST_ROWS", "budget_for", "decoding_rows", "encoding_rows", "parse_bytes", "resident_bytes"]
 
@@ -83,14 +83,12 @@ def encoding_rows(model: Autoencoder, x: Tensor, memory: int = MEMORY_BUDGET) ->
         return 1
     totals = []
     for rows in (1, 2):
-        try:
-            with AllocatedBytes() as allocated:
-                model.encode(x[:rows])
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+        with AllocatedBytes() as allocated:
+            found = within_memory(lambda rows=rows: model.encode(x[:rows]))
+        if isinstance(found, Shortage):
             if rows == 1:
-                raise out_of_memory(first_line(error)) from error
+                raise out_of_memory(found.said)
             return 1
         totals.append(allocated.total)
+        del found
     return max(1, min(MOST_ROWS, memory // max(totals[1] - totals[0], x[0].numel() * 4, 1)))

@@ -22,7 +22,7 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from ..errors import DataError, plain
+from ..errors import DataError, plain, shortened
 
 __all__ = ["ARCHIVES", "EXTENSIONS", "Block", "ImageFiles", "Opener", "is_archive", "open_files", "reason_of"]
 
@@ -268,8 +268,7 @@ def is_archive(path: Path) -> bool:
 def reason_of(error: Exception) -> str:
     """What an error of another library says, in one line and without the full stop."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    said = plain(" ".join(said.split()))
-    return (said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}…").rstrip(".") or type(error).__name__
+    return shortened(plain(" ".join(said.split())), LONGEST_REASON).rstrip(".") or type(error).__name__
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

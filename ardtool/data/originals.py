@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, shortened
 
 __all__ = ["Original", "check_md5", "download", "first_file"]
 
@@ -53,7 +53,7 @@ class Original:
 
     def damaged(self, problem: str) -> DataError:
         """The error for files that are there and are not what was published."""
-        problem = problem if len(problem) <= LONGEST_PROBLEM else f"{problem[:LONGEST_PROBLEM]}…"  # libraries quote what a file holds
+        problem = shortened(problem, LONGEST_PROBLEM)
         return DataError(f"{problem}.", f"Get the published {self.title} again from {self.site}; --data takes a path for any other data.")
 
 

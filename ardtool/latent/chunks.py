@@ -29,13 +29,14 @@ __all__ = [
     "AllocatedBytes",
     "ChunkCost",
     "Footprint",
+    "Shortage",
     "decode_footprint",
     "in_blocks",
     "in_chunks",
     "in_pieces",
     "is_out_of_memory",
     "out_of_memory",
-    "release_memory",
+    "within_memory",
 ]
 
 MEMORY_BUDGET = 256 * 2**20
@@ -127,27 +128,37 @@ def in_blocks(
     while row < rows:
         part, some = slice(row, min(row + height, rows)), slice(column, min(column + width, columns))
         state = None if generator is None else generator.get_state()
-        results, shortage = [], ""
-        try:
-            results.append(work(part, some))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            shortage = first_line(error)
-        if not results:  # the error is gone here, and with it what its frames held
-            height, width = _halved(part.stop - part.start, some.stop - some.start, shortage)
+        found = within_memory(lambda part=part, some=some: work(part, some))
+        if isinstance(found, Shortage):
+            height, width = _halved(part.stop - part.start, some.stop - some.start, found.said)
             if generator is not None and state is not None:
                 generator.set_state(state)
-            release_memory()
             continue
-        yield part, some, results[0]
+        yield part, some, found
         row, column = (part.stop, 0) if some.stop == columns else (row, some.stop)
 
 
-def release_memory() -> None:
-    """Give memory that torch keeps for later back to a GPU."""
-    if torch.cuda.is_available():
+class Shortage(NamedTuple):
+    """Memory ran out.
+
+    Attributes:
+        said: the first line of the error.
+    """
+
+    said: str
+
+
+def within_memory(work: Callable[[], T]) -> T | Shortage:
+    """The result of `work`, or a `Shortage` where memory runs out in it; what it held is free again then, on a GPU too."""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        found = Shortage(first_line(error))
+    if torch.cuda.is_available():  # the error is gone here, and with it what its frames held
         torch.cuda.empty_cache()
+    return found
 
 
 def _halved(height: int, width: int, shortage: str) -> tuple[int, int]:

@@ -19,14 +19,11 @@ from ..latent.axes import LatentAxes
 from ..latent.reduction import full_codes
 
 __all__ = [
-    "Batch",
     "Decode",
     "curve_counts",
     "held_decoders",
     "mean_and_stderr",
     "mean_of_parts",
-    "mean_squared_errors",
-    "mse_curve",
     "psnr",
     "squared_error",
     "squared_errors",
@@ -37,7 +34,6 @@ ALL_COUNTS = 64
 GRID = 16
 
 Decode = Callable[[Tensor, Tensor | None], Tensor]
-Batch = tuple[Tensor, Tensor | None, Tensor]
 
 
 def squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
@@ -65,16 +61,6 @@ def psnr(mse: Tensor, data_range: float) -> Tensor:
     return (20 * math.log10(data_range) - 10 * mse.double().log10()).clamp(max=LARGEST_PSNR)
 
 
-def mean_squared_errors(batches: Iterable[Batch], decoders: Sequence[Decode]) -> list[float]:
-    """Mean squared error per output of the reconstructions by each of some decoders, in one pass over the data; sums are float64.
-
-    Arguments:
-        batches: codes z with shape (B, L), their contexts or None, and the samples x with shape (B, *input_shape).
-        decoders: each maps z and the context to reconstructions of the shape of x.
-    """
-    return mean_of_parts((squared_errors(decoders, z, context, x), x.numel()) for z, context, x in batches)
-
-
 def squared_errors(decoders: Sequence[Decode], z: Tensor, context: Tensor | None, x: Tensor) -> list[float]:
     """Squared error of all outputs together by each of some decoders; a float64 sum."""
     return [float((decode(z, context) - x).square().sum(dtype=torch.float64)) for decode in decoders]
@@ -86,28 +72,18 @@ def mean_of_parts(parts: Iterable[tuple[Sequence[float], int]]) -> list[float]:
     return [sum(column) / sum(counts) for column in zip(*sums, strict=True)]
 
 
-def mse_curve(
-    decode: Decode, batches: Iterable[Batch], order: Sequence[int], mean: Tensor, counts: Sequence[int], axes: LatentAxes | None = None
-) -> list[float]:
-    """Mean squared error per output with the first k axes of an order free and all others held, for each k of `counts`.
-
-    The data are passed over once, and every batch decoded once for each k.
+def held_decoders(
+    decode: Decode, order: Sequence[int], mean: Tensor, counts: Sequence[int], axes: LatentAxes | None = None
+) -> list[Decode]:
+    """For each k of `counts` the decoder with the first k axes of an order free and all others held.
 
     Arguments:
         decode: the full decoder.
-        batches: posterior means with shape (B, L), contexts or None, and samples.
         order: all axes, most relevant first.
         mean: aggregate mean of the codes with shape (L,), at which axes are held.
         counts: numbers of axes, each from 0 to all, for instance `curve_counts`.
         axes: what counts as an axis; None for every element.
     """
-    return mean_squared_errors(batches, held_decoders(decode, order, mean, counts, axes))
-
-
-def held_decoders(
-    decode: Decode, order: Sequence[int], mean: Tensor, counts: Sequence[int], axes: LatentAxes | None = None
-) -> list[Decode]:
-    """For each k of `counts` the decoder with the first k axes of an order free and all others held; see `mse_curve`."""
     axes = axes or LatentAxes((len(mean),))
 
     def held(k: int) -> Decode:

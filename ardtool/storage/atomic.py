@@ -7,8 +7,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +32,18 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | 
     make_folder(path.parent)
     aside: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        aside = Path(name)
-        write(aside)
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o666 & ~_umask())
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(aside, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Free space or choose another place with --out.") from error
-    except Exception as error:
-        if type(error).__name__ == "SafetensorError":  # the library reports I/O failures as its own kind
-            raise StorageError(f"Cannot write {path}: {error}.", "Free space or choose another place with --out.") from error
-        raise
+        with _failures_told(path):
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+            os.close(handle)
+            aside = Path(name)
+            write(aside)
+            with open(aside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.chmod(aside, 0o666 & ~_umask())
+            if keep is not None and path.exists():
+                os.replace(path, keep)
+            os.replace(aside, path)
+            _flush_folder(path.parent)
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
@@ -64,23 +59,22 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     make_folder(path.parent)
     aside: Path | None = None
     try:
-        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        os.chmod(aside, 0o777 & ~_umask())
-        write(aside)
-        if path.is_dir():
-            former = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-            os.replace(path, former)  # onto an empty folder
-            try:
+        with _failures_told(path):
+            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            os.chmod(aside, 0o777 & ~_umask())
+            write(aside)
+            if path.is_dir():
+                former = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+                os.replace(path, former)  # onto an empty folder
+                try:
+                    os.replace(aside, path)
+                except OSError:
+                    os.replace(former, path)
+                    raise
+                shutil.rmtree(former, ignore_errors=True)
+            else:
                 os.replace(aside, path)
-            except OSError:
-                os.replace(former, path)
-                raise
-            shutil.rmtree(former, ignore_errors=True)
-        else:
-            os.replace(aside, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Free space or choose another place with --out.") from error
+            _flush_folder(path.parent)
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
@@ -123,6 +117,19 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"Cannot make the folder {path}: {error.strerror or error}.", "Choose another place with --out.") from error
+
+
+@contextmanager
+def _failures_told(path: Path) -> Iterator[None]:
+    """Raise `StorageError` for what keeps `path` from being written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Free space or choose another place with --out.") from error
+    except Exception as error:
+        if type(error).__name__ == "SafetensorError":  # the library reports I/O failures as its own kind
+            raise StorageError(f"Cannot write {path}: {error}.", "Free space or choose another place with --out.") from error
+        raise
 
 
 def _flush_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..autoencoder import Posterior
 from ..data.dataset import DataSet
 from ..errors import TrainingError
+from ..latent.chunks import Shortage, within_memory
 from ..latent.codes import REFERENCE_ROWS, LatentCodes, encode_batches
 from ..latent.jacobian import column_norms, inference_mode
 from ..latent.mixture import Mixture
@@ -32,7 +33,7 @@ from .capture import CudaGraph
 from .config import TrainConfig
 from .convergence import epochs_to_count_after
 from .finite import Fault, broken_axis, remedy
-from .memory import EVALUATION_BATCH, Validation, fitting_batch, shortage_of_step, shortage_while
+from .memory import EVALUATION_BATCH, Validation, fitting_batch, shortage_of_step
 from .precision import computing, execution_of
 from .processes import Processes
 from .record import EpochRecord, Partial, Stopwatch
@@ -276,10 +277,9 @@ class TrainingRun:
 
     def _steps_in_memory(self, rest: Tensor, *hooks: Any) -> tuple[dict[str, float], int]:
         """`_gradient_steps`, and a line that says which batch would fit where memory runs out."""
-        found: list[tuple[dict[str, float], int, float]] = []
-        shortage = shortage_while(lambda: found.append(self._gradient_steps(rest, *hooks)))
-        if shortage is None:
-            return found[0][:2]
+        found = within_memory(lambda: self._gradient_steps(rest, *hooks))
+        if not isinstance(found, Shortage):
+            return found[:2]
         size, fewest = min(self.batch_size, len(rest)), max(self.objective.fewest_samples, 2)  # BatchNorm wants two
 
         def step(size: int) -> None:
@@ -288,7 +288,7 @@ class TrainingRun:
                 self.stepper.step(batch, torch.Generator(self.device))
 
         fitting = fitting_batch(size, fewest, step) if self.processes.size == 1 else None
-        raise shortage_of_step(shortage, self.epoch + 1, size, fitting, fewest)
+        raise shortage_of_step(found.said, self.epoch + 1, size, fitting, fewest)
 
     def _gradient_steps(
         self,

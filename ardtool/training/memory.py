@@ -12,30 +12,17 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from ..errors import TrainingError, first_line
-from ..latent.chunks import is_out_of_memory, out_of_memory, release_memory
+from ..errors import TrainingError
+from ..latent.chunks import Shortage, out_of_memory, within_memory
 from ..networks.build import NetworkAutoencoder
 from ..objectives.objective import Objective
 from .processes import Processes
 from .resident import BatchSource
 from .splits import seeded
 
-__all__ = ["EVALUATION_BATCH", "Validation", "fitting_batch", "shortage_of_step", "shortage_while"]
+__all__ = ["EVALUATION_BATCH", "Validation", "fitting_batch", "shortage_of_step"]
 
 EVALUATION_BATCH = 500
-
-
-def shortage_while(work: Callable[[], None]) -> str | None:
-    """What torch says where memory runs out in `work`; None where it does not. What the work held is free again on return."""
-    try:
-        work()
-        return None
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        shortage = first_line(error)
-    release_memory()
-    return shortage
 
 
 def shortage_of_step(shortage: str, epoch: int, size: int, fitting: int | None, fewest: int) -> TrainingError:
@@ -57,7 +44,7 @@ def shortage_of_step(shortage: str, epoch: int, size: int, fitting: int | None, 
 def fitting_batch(size: int, fewest: int, step: Callable[[int], None]) -> int:
     """The largest of size / 2, size / 4, … ≥ fewest that `step` has memory for; 0 where none fits."""
     while (size := size // 2) >= fewest:
-        if shortage_while(lambda size=size: step(size)) is None:
+        if within_memory(lambda size=size: step(size)) is None:
             return size
     return 0
 
@@ -81,10 +68,9 @@ class Validation:
             ArdtoolError: memory runs out on the smallest batch.
         """
         self._model.eval()
-        found: dict[str, float] = {}
-        while (shortage := shortage_while(lambda: found.update(self._pass(source)))) is not None:
+        while isinstance(found := within_memory(lambda: self._pass(source)), Shortage):
             if self._processes.size > 1 or self.batch <= max(self._objective.fewest_samples, 1):
-                raise out_of_memory(shortage)
+                raise out_of_memory(found.said)
             self.batch = max(ceil(self.batch / 2), self._objective.fewest_samples)
         return found
 

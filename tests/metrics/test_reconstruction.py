@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ardtool.latent.axes import LatentAxes
-from ardtool.metrics.reconstruction import curve_counts, mean_and_stderr, mean_squared_errors, mse_curve, psnr, squared_error
+from ardtool.metrics.reconstruction import curve_counts, held_decoders, mean_and_stderr, mean_of_parts, psnr, squared_error, squared_errors
 
 F64 = torch.float64
 
@@ -49,6 +49,14 @@ class Codes:
 
     def batches(self, size):
         return ((self.z[rows], None, self.x[rows]) for rows in torch.arange(len(self.z)).split(size))
+
+
+def mean_squared_errors(batches, decoders):
+    return mean_of_parts((squared_errors(decoders, z, context, x), x.numel()) for z, context, x in batches)
+
+
+def mse_curve(decode, batches, *held):
+    return mean_squared_errors(batches, held_decoders(decode, *held))
 
 
 @pytest.mark.parametrize("size", [1, 64, 200])

@@ -66,13 +66,16 @@ class Meter:
             one = self.reference.rows(slice(0, 1))  # deviations from one output keep the digits of small spreads
             first = next(over_batches(self.model, one, self.device, lambda z, context, _: self.model.decode(z, context).double()))
 
-            def sums(z: Tensor, context: Tensor | None, _: Tensor) -> tuple[Tensor, Tensor]:
+            def sums(z: Tensor, context: Tensor | None, _: Tensor) -> tuple[Tensor, float]:
                 deviation = self.model.decode(z, context).double() - first
-                return deviation.sum(dim=0), deviation.square().sum()
+                return deviation.sum(dim=0), float(deviation.square().sum())
 
-            totals, squares = zip(*over_batches(self.model, self.reference, self.device, sums), strict=True)
-        mean = torch.stack(totals).sum(dim=0) / len(self.reference)
-        return max(0.0, float(sum(squares)) / (len(self.reference) * mean.numel()) - float(mean.square().mean()))
+            total, squares = torch.zeros_like(first[0]), 0.0  # added up as they come: a decoder may have millions of outputs
+            for deviation, square in over_batches(self.model, self.reference, self.device, sums):
+                total += deviation
+                squares += square
+        mean = total / len(self.reference)
+        return max(0.0, squares / (len(self.reference) * mean.numel()) - float(mean.square().mean()))
 
     def output_change(self, space: KeptSpace) -> float:
         """Mean squared difference per output between the full decoder and itself with all held still that a space drops."""
