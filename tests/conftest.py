@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import ardtool
+from ardtool.storage.record import read_record
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def edited_run(seed_runs: Path, tmp_path: Path) -> Callable[..., Path]:
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         if metrics:
             shutil.copy(seed_runs / "s0" / "metrics.json", folder)
-            record = merged(json.loads((folder / "metrics.json").read_text()), {"model_sha256": name})
+            record = merged(read_record(folder / "metrics.json"), {"model_sha256": name})
             (folder / "metrics.json").write_text(json.dumps(merged(record, metrics if isinstance(metrics, dict) else {})))
         return folder
 

@@ -110,9 +110,9 @@ def relevance(
         return
     files = []
     if out is not None:
-        from ..storage.atomic import write_json
+        from ..storage.record import write_record
 
-        write_json(out, result.to_dict())
+        write_record(out, result.to_dict())
         files.append(out)
     if plot is not None:
         from ..report.figures import save_figure, scree_figure

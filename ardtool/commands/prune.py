@@ -20,8 +20,8 @@ from ..latent.pruning import Equality, Pruning
 from ..networks.build import NetworkAutoencoder, build_network
 from ..report.curves import pruning_figure
 from ..report.figures import save_figure
-from ..storage.atomic import write_json
 from ..storage.model_file import SavedModel
+from ..storage.record import write_record
 from .estimation import BASES, Basis, Request
 from .inputs import data_for
 from .opening import ModelLike, choose_device, codes_for, encode_all, open_model
@@ -198,7 +198,7 @@ def _write(
             title = f"{len(result.kept)} of {result.total} {result.noun} kept"
             noun = result.noun.split()[-1]
             save_figure(pruning_figure(result.curve, len(result.kept), title, limits=selection.limits, noun=noun), aside(targets.plot))
-        write_json(aside(targets.record), result.to_dict())
+        write_record(aside(targets.record), result.to_dict())
     return result
 
 

@@ -12,8 +12,8 @@ import torch
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
 from ..errors import ConfigError
-from ..storage.atomic import write_json
 from ..storage.model_file import SavedModel, load_model, save_model
+from ..storage.record import write_record
 from ..storage.run_folder import RunFolder
 from ..storage.run_lock import held
 from ..training.config import CHECKPOINT_MINUTES, TrainConfig, config_from
@@ -253,7 +253,7 @@ def _finish(run: TrainingRun, folder: RunFolder, identity: dict[str, Any]) -> Tr
         save_model(model, folder.model)
         folder.write_settings(run.config.to_dict())
         folder.write_history([each.to_dict() for each in run.history])
-        write_json(folder.relevance, scores.to_dict())
+        write_record(folder.relevance, scores.to_dict())
         folder.mark_newest()
         folder.forget_unfinished()
     return _result(folder, model, scores)

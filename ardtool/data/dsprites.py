@@ -8,11 +8,11 @@ take 3.0 GB in memory; they are unpacked in blocks straight into place, so that 
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .dsprites_render import GRID, SETTINGS, notes
+from .known_arrays import UNREADABLE, known_array, known_bytes
 from .named import NamedSet
 from .originals import Original, check_md5, first_file
 
@@ -54,7 +54,7 @@ def open_dsprites(data_root: Path, split: str) -> DataSet:
     try:
         with zipfile.ZipFile(path) as archive:
             images, factors = _images(path, archive), _factors(path, archive)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise ORIGINAL.damaged(f"{path} cannot be read: {str(error).rstrip('.')}") from error
     return DataSet(
         name="dsprites",
@@ -74,8 +74,7 @@ def _images(path: Path, archive: zipfile.ZipFile) -> Tensor:
     import torch
 
     images = torch.empty(COUNT, 1, SIDE, SIDE, dtype=torch.uint8)
-    with archive.open("imgs.npy") as stream:
-        _check_header(path, "imgs", _header(stream), (COUNT, SIDE, SIDE), "uint8")
+    with known_bytes(ORIGINAL, path, archive, "imgs", (COUNT, SIDE, SIDE), "uint8") as stream:
         for block in images.split(BLOCK):
             content = bytearray(stream.read(block.numel()))
             if len(content) != block.numel():
@@ -89,29 +88,10 @@ def _images(path: Path, archive: zipfile.ZipFile) -> Tensor:
 
 def _factors(path: Path, archive: zipfile.ZipFile) -> Tensor:
     """The factors with shape (N, 6), int64."""
-    import numpy as np
     import torch
 
-    with archive.open("latents_classes.npy") as stream:
-        factors = np.lib.format.read_array(stream, allow_pickle=False)
-    _check_header(path, "latents_classes", (factors.shape, False, factors.dtype), (COUNT, len(GRID.names)), "int64")
-    return torch.from_numpy(factors)
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
-    """Shape, whether columns come first, and type of the array that follows in an .npy file."""
-    from numpy.lib import format as npy
-
-    version = npy.read_magic(stream)
-    return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
-
-
-def _check_header(path: Path, key: str, header: tuple[tuple[int, ...], bool, Any], shape: tuple[int, ...], kind: str) -> None:
-    """Raise `DataError` unless an array has the type and shape it should have."""
-    found, by_columns, dtype = header
-    if found != shape or dtype.name != kind or by_columns:
-        order = ", by columns" if by_columns else ""
-        raise ORIGINAL.damaged(f"{path}: '{key}' is {dtype} with shape {found}{order}; expected {kind} with shape {shape}")
+    factors = known_array(ORIGINAL, path, archive, "latents_classes", (COUNT, len(GRID.names)), "int64")
+    return torch.from_numpy(factors.copy())
 
 
 DSPRITES = NamedSet(

@@ -14,11 +14,11 @@ to the end for validation. No checksums of these files are published.
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .equal_images import decode_equal, image_names
+from .known_arrays import UNREADABLE, known_array
 from .named import NamedSet
 from .numpy_pickle import read_arrays
 from .originals import Original, first_file
@@ -135,11 +135,11 @@ def _read_batch(path: Path, size: int) -> np.ndarray:
     """
     try:
         if path.suffix == ".npz":
-            arrays = _read_npz(path)
-        else:
-            with path.open("rb") as file:
-                arrays = read_arrays(str(path), file)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            with zipfile.ZipFile(path) as archive:
+                return known_array(ORIGINAL, path, archive, "data", (size, VALUES), "uint8")
+        with path.open("rb") as file:
+            arrays = read_arrays(str(path), file)
+    except UNREADABLE as error:
         raise ORIGINAL.damaged(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}") from error
     if "data" not in arrays:
         raise ORIGINAL.damaged(f"{path} has no array 'data'; found {', '.join(arrays) or 'none'}")
@@ -148,14 +148,6 @@ def _read_batch(path: Path, size: int) -> np.ndarray:
         found = f"{images.dtype} with shape {images.shape}"
         raise ORIGINAL.damaged(f"{path}: 'data' is {found}; expected uint8 with shape {(size, VALUES)}")
     return images
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The array `data` alone; the others by name only."""
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] if key == "data" else np.empty(0) for key in archive.files}
 
 
 def _read_images(folder: Path, split: str) -> Tensor:

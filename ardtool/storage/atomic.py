@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 from ..errors import StorageError
 
-__all__ = ["finite", "forget_leftovers", "make_folder", "write_atomically", "write_folder", "write_json", "write_text"]
+__all__ = ["finite", "forget_leftovers", "make_folder", "write_atomically", "write_folder", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, keep: Path | None = None) -> None:
@@ -89,11 +88,6 @@ def forget_leftovers(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text, atomically."""
     write_atomically(path, lambda aside: _write_bytes(aside, text.encode()))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as readable JSON, atomically; see `finite`."""
-    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def finite(value: Any) -> Any:

@@ -25,6 +25,8 @@ from .capture import Snapshot
 __all__ = ["WINDOW", "Fault", "Guard", "broken_axis", "remedy"]
 
 WINDOW = 100
+KINDS = ("loss", "gradient", "state")
+ELSEWHERE = "the part of another process is broken"
 LARGE = 1e4  # values of data beyond it want scaling: pixels are in [0, 1], vectors are standardised
 
 
@@ -35,7 +37,7 @@ class Fault:
     Attributes:
         step: of the epoch, from 1; None where it could not be repeated.
         last: the step after which it was seen.
-        what: such as "loss" or "gradient".
+        what: one of `KINDS`.
         detail: which term, parameter, axis or sample, and its value.
         largest: the largest absolute value of the batch, as far as values are finite.
     """
@@ -45,6 +47,11 @@ class Fault:
     what: str
     detail: str
     largest: float = 0.0
+
+    @property
+    def distance(self) -> int:
+        """How far it is from what broke first: a term of the loss, then gradients, then the state; last, what another process knows."""
+        return len(KINDS) if self.detail.startswith(ELSEWHERE) else KINDS.index(self.what)
 
     def sentence(self, epoch: int) -> str:
         """What a user reads."""
@@ -177,7 +184,7 @@ class Guard:
             before.restore()
         axis = self._broken_axis(x, before) if what == "loss" else None
         rows = [] if _finite(x) else (~x.flatten(1).isfinite().all(dim=1)).nonzero()[:, 0].tolist()
-        found = [f"{detail or 'the part of another process is broken'}{f' ({axis})' if axis else ''}"]
+        found = [f"{detail or ELSEWHERE}{f' ({axis})' if axis else ''}"]
         found += [f"row {rows[0]} of the batch is itself not finite"] if rows else []
         return Fault(number, self._done, what, "; ".join(found), float(x.nan_to_num(0, 0, 0).abs().max()))
 

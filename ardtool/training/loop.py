@@ -138,7 +138,8 @@ class TrainingRun:
         return Stepper(self.model, self.objective, self.optimisers, self.source, self.compile, backend, self.tell, self._not_finite, agreed)
 
     def _not_finite(self, fault: Fault) -> NoReturn:
-        raise TrainingError(fault.sentence(self.epoch + 1), self._remedy(fault.largest))
+        first = min(self.processes.everywhere(lambda: fault), key=lambda each: each.distance)
+        raise TrainingError(first.sentence(self.epoch + 1), self._remedy(first.largest))
 
     def _remedy(self, largest: float = 0.0) -> str:
         beta, kept = "beta" in self.objective.takes, self.epoch > 0

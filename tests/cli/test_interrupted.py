@@ -22,7 +22,7 @@ def test_a_signal_prints_the_command_that_continues(ardtool, number, code):
     while not Path("k/resume/state.safetensors").exists() and time.monotonic() < until:
         time.sleep(0.05)
     child.send_signal(number)
-    stdout, stderr = child.communicate(timeout=60)
+    stdout, stderr = child.communicate(timeout=300)
     assert child.returncode == code
     assert stdout == ""
     last = stderr.splitlines()[-1]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ardtool.storage.record import read_record
+
 
 def test_a_limit_in_percent_shows_what_became_smaller_and_how(ardtool):
     shown = ardtool("prune", "--out", "small.safetensors", "--data", "x.npy", "--max-mse-increase", "5%").stdout
@@ -32,7 +34,7 @@ def test_directions_are_called_so(ardtool):
     result = ardtool.json("prune", "--out", "small.safetensors", "--basis", "principal", "--keep", 2)
     assert (result["basis"], result["kept"], result["dropped"], result["curve"]) == ("principal", [0, 1], [], None)
     assert result["files"] == ["small.safetensors", "small.json"]
-    assert json.loads(Path("small.json").read_text()) == result
+    assert read_record(Path("small.json")) == result
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import ardtool.commands.sample as sample_module
 from ardtool.errors import ArdtoolError, ConfigError, DataError
 from ardtool.latent.pruning import full_codes
 from ardtool.storage.model_file import load_model
+from ardtool.storage.record import read_record
 
 
 def test_a_pruned_model_equals_the_original_with_dropped_axes_at_their_mean(vectors_run, tmp_path):
@@ -202,7 +203,7 @@ def test_evaluation_against_a_computation_by_hand(vectors_run, vectors_file, tmp
     z = posterior.sample(torch.Generator().manual_seed(0))
     density = torch.distributions.Normal(model.autoencoder.decode(z).detach(), (beta / 2) ** 0.5).log_prob(x).sum(1)
     assert result.metrics["reconstruction"].value == pytest.approx(float(density.mean()), rel=1e-4)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == result.to_dict()
+    assert read_record(tmp_path / "metrics.json") == result.to_dict()
 
 
 def test_metrics_merge_over_calls_on_the_same_data_only(vectors_run, vectors_file, tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from torch import nn
@@ -23,6 +21,7 @@ from ardtool.latent.precision import GammaPosterior
 from ardtool.latent.statistics import CodeStatistics
 from ardtool.networks.build import architecture_record, build_network
 from ardtool.storage.model_file import SavedModel, load_model
+from ardtool.storage.record import read_record
 
 CPU = torch.device("cpu")
 COLUMNS, SAMPLES = 12, 400
@@ -168,7 +167,7 @@ def test_every_kind_of_file_is_checked_in_a_fresh_process(everything):
 @pytest.mark.slow
 def test_the_json_beside_the_model_is_the_result(everything):
     _, result, folder = everything
-    stored = json.loads((folder / "small.json").read_text())
+    stored = read_record(folder / "small.json")
     assert stored == result.to_dict()
     assert stored["schema"] == "ardtool.prune/1"
     assert stored["latent_shape"] == {"before": [4], "after": [len(result.kept)]}

@@ -16,6 +16,7 @@ from torch import nn
 import ardtool
 from ardtool.errors import ConfigError, ModelFileError, TrainingError
 from ardtool.storage.model_file import load_model, save_model
+from ardtool.storage.record import read_record
 
 
 def test_the_rank_is_found_and_said(vectors_run):
@@ -36,7 +37,7 @@ def test_the_run_folder_holds_what_it_should(vectors_run):
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 151))
     assert history[-1]["training"]["loss"] < 0.5 * history[0]["training"]["loss"]
-    assert json.loads((folder / "relevance.json").read_text()) == vectors_run.relevance.to_dict()
+    assert read_record(folder / "relevance.json") == vectors_run.relevance.to_dict()
 
 
 def test_json_contract(vectors_run):
@@ -208,7 +209,7 @@ def test_force_keeps_the_old_model_until_the_new_one_is_there(vectors_file, tmp_
     assert load_model(tmp_path / "run" / "model.safetensors").metadata["settings"]["seed"] == 1
 
 
-@pytest.mark.parametrize("step", ["save_model", "write_json"])
+@pytest.mark.parametrize("step", ["save_model", "write_record"])
 def test_a_crash_while_the_last_files_are_written_is_repaired_by_resume(vectors_file, tmp_path, monkeypatch, step):
     settings = {"data": str(vectors_file), "latent": 3, "epochs": 4, "out": tmp_path / "run"}
     straight = ardtool.train(**(settings | {"out": tmp_path / "straight"}))

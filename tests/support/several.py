@@ -18,7 +18,7 @@ from ardtool.commands.evaluating.subject import Request as MeasuringRequest
 from ardtool.commands.evaluating.subject import Subject
 from ardtool.commands.evaluating.table import measured as measure
 from ardtool.data.dataset import DataSet
-from ardtool.errors import ArdtoolError, ConfigError
+from ardtool.errors import ArdtoolError, ConfigError, TrainingError
 from ardtool.latent.axes import LatentAxes
 from ardtool.latent.codes import LatentCodes
 from ardtool.latent.statistics import CodeStatistics
@@ -226,3 +226,24 @@ def laws(processes: Processes, every: list[dict[str, Any]], data: DataSet, state
 
 
 RESUMED = {"beta": "auto", "epochs": 4, "lr_patience": 1}
+
+
+def stopped(processes: Processes, settings: dict[str, Any], data: DataSet, rank: int) -> tuple[str, Arrays, Arrays]:
+    """The sentence of a run in which the KL of one process is NaN for the ninth batch; the weights before that step, and at the end."""
+    run = new_run(processes, settings, data)
+    losses, batches, before = run.objective.losses, [], {}
+
+    def broken(model: Any, x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        batches.extend([x] if model.training else [])
+        if len(batches) == 9 and not before:
+            before.update({name: value.detach().numpy().copy() for name, value in model.state_dict().items()})
+        terms = losses(model, x, generator)
+        bad = processes.rank == rank and len(batches) >= 9 and torch.equal(x, batches[8])
+        return terms | {"kl": terms["kl"] * float("nan"), "loss": terms["loss"] * float("nan")} if bad else terms
+
+    run.objective.losses = broken  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        run.fit(lambda record: None)
+    except TrainingError as error:
+        return error.message, before, {name: value.detach().numpy().copy() for name, value in run.model.state_dict().items()}
+    return "nothing stopped it", before, {}

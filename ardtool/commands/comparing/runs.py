@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import ModelFileError
+from ...errors import ModelFileError, first_line
 from ...storage.header import identify, is_ardtool_file, read_metadata
+from ...storage.record import read_record
 from ...storage.run_folder import RunFolder, run_named_by
 
 __all__ = ["KEYS", "UNFINISHED", "Found", "LeftOut", "MetricRecord", "Run", "find_runs"]
@@ -211,14 +212,16 @@ def _metrics_of(model: Path, content_sha256: str | None) -> tuple[list[MetricRec
     if not path.is_file():
         return [], None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(path)
         if record["schema"] != METRICS_SCHEMA:
             return [], f"its schema is {record['schema']}, not {METRICS_SCHEMA}"
         if record["model_sha256"] != content_sha256:
             return [], "measured on another model than the one beside it"
         data, sha256 = str(record["data"]), str(record["data_sha256"])
         return [_metric(name, each, data, sha256) for name, each in record["metrics"].items()], None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (OSError, ValueError) as error:
+        return [], f"cannot be read ({first_line(error)})"
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         return [], f"cannot be read ({type(error).__name__})"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from ...storage.atomic import write_json
+from ...storage.record import read_record, write_record
 from .values import EvaluateResult
 
 __all__ = ["metrics_path", "save"]
@@ -35,15 +34,14 @@ def save(result: EvaluateResult, path: Path) -> None:
         record["metrics"] = kept | record["metrics"]
         curves = _entries(former, "curves", list) | record.get("curves", {})
         record |= {"curves": curves} if curves else {}
-    write_json(path, record)
+    write_record(path, record)
 
 
 def _former(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_record(path)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _entries(record: dict[str, Any], name: str, kind: type) -> dict[str, Any]:
