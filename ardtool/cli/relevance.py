@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,6 +68,14 @@ def relevance(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares of all axes to this .png, .svg or .pdf.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page with all of it and what each axis does to this .html.",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = None,
     latents: Latents = None,
     assume_prior: AssumePrior = False,
@@ -105,6 +115,8 @@ def relevance(
             plugin=plugin,
             trust=trust,
             data_root=data_root,
+            report=report,
+            command=shlex.join(["ardtool", *sys.argv[1:]]) if report is not None else None,
         )
     if not active().is_first:
         return
@@ -120,6 +132,8 @@ def relevance(
         title = f"{result.active} of {result.latent_dim} {things_of(result)} are relevant"
         save_figure(scree_figure(result.axes, result.threshold, result.active, result.active_interval, title), plot)
         files.append(plot)
+    if report is not None:
+        files.append(report)
     output.result(result, lambda: show_relevance(output, result))
     for text in result.warnings:
         output.warn(text)

@@ -94,6 +94,8 @@ def relevance(
     plugin: str | None = None,
     trust: bool = False,
     data_root: Path | None = None,
+    report: str | Path | None = None,
+    command: str | None = None,
 ) -> RelevanceResult:
     """Score every latent axis of a model and find the active set (paper Eq. 18-20); under `torchrun` with all processes together.
 
@@ -113,10 +115,16 @@ def relevance(
         plugin: the name or file of the plugin that reads a foreign model.
         trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
+        report: write a page of it all to this .html file; with `data` it reconstructs some of them.
+        command: that the page says it was made by.
 
     Raises:
         ArdtoolError: with one line that says what to change.
     """
+    from .page import check_page, examples_of, write_page  # which reads scores from here
+
+    if report is not None:
+        check_page(Path(report))
     _check(samples, tolerance, threshold, convention=convention, estimator=estimator, basis=basis)
     with joined(device) as processes:
         chosen = choose_device(processes.device)
@@ -129,6 +137,9 @@ def relevance(
         memory = budget_for(max_memory, chosen)
         request = Request(samples, tolerance, threshold, convention, estimator, basis, seed, chosen, memory, processes)
         found = score_model(opened, codes, request)
+        if report is not None and processes.is_first:
+            examples = None if data_set is None else examples_of(data_set)
+            write_page(Path(report), opened, codes, found, examples=examples, device=chosen, seed=seed, command=command)
     # of data that were not made for this model, what had to be done to them matters
     notes = data_set.notes if data_set is not None and opened.method == "foreign" else ()
     return replace(found, warnings=(*found.warnings, *notes))

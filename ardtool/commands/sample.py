@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from ..data.pixels import from_unit
 from ..errors import ConfigError, ModelFileError
 from ..latent.axes import Granularity
 from ..latent.chunks import in_pieces
+from ..latent.codes import LatentCodes
 from ..latent.jacobian import inference_mode
 from ..latent.sampling import Sampler, draw_codes
 from ..storage.atomic import write_folder
@@ -23,7 +25,7 @@ from .memory import decoding_rows
 from .opening import ModelLike, choose_device, codes_for, measured_by, open_model
 from .relevance import active_axes_of
 
-__all__ = ["FilesResult", "decode_in_units", "in_users_range", "pixel_range", "sample"]
+__all__ = ["FilesResult", "decode_in_units", "drawn_codes", "in_users_range", "pixel_range", "sample"]
 
 PICTURES = (".png", ".jpg", ".webp")
 ARRAYS = (".npz", ".npy")
@@ -92,12 +94,19 @@ def sample(
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
     latent = opened.latent_axes
     axes = list(range(latent.count)) if all_axes else sorted(active_axes_of(measured_by(opened, codes), codes, chosen)[0])
-    kind: Sampler = sampler or opened.metadata.get("sampler") or ("paper" if codes.prior is not None else "full-gaussian")
-    z = draw_codes(codes, n, kind, latent.elements_of(axes), torch.Generator().manual_seed(seed))
-    context = codes.reference.context
-    rows = None if context is None else context[torch.arange(n) % len(context)]
-    values = decode_in_units(opened, z, chosen, rows)
+    z, context = drawn_codes(opened, codes, n, axes, seed, sampler)
+    values = decode_in_units(opened, z, chosen, context)
     return FilesResult("ardtool.sample/1", _write(opened, values, path), list(values.shape), axes, seed)
+
+
+def drawn_codes(
+    model: SavedModel, codes: LatentCodes, n: int, axes: Sequence[int], seed: int, sampler: Sampler | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """n codes with shape (n, L) in which some axes vary, by the sampler that the model's method has where none is given, and contexts."""
+    kind: Sampler = sampler or model.metadata.get("sampler") or ("paper" if codes.prior is not None else "full-gaussian")
+    z = draw_codes(codes, n, kind, model.latent_axes.elements_of(list(axes)), torch.Generator().manual_seed(seed))
+    context = codes.reference.context
+    return z, None if context is None else context[torch.arange(n) % len(context)]
 
 
 def decode_in_units(model: SavedModel, z: torch.Tensor, device: torch.device, context: Any = None) -> torch.Tensor:

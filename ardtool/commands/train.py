@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
@@ -25,6 +26,7 @@ from ..training.profile import profile as measure
 from ..training.resolve import prepare_run, resolved
 from .estimation import Request
 from .opening import choose_device
+from .page import examples_of
 from .relevance import RelevanceResult, score_model
 from .train_checkpoints import Checkpoints
 from .train_identity import State, check_identity, folder_of, identity_of, restore, unfinished_state
@@ -84,6 +86,7 @@ class TrainResult:
         repeated: whether this run had finished before and was only read again.
         profile: where the time went, where that was asked for (`training/profile.py`).
         relevance: every axis.
+        examples: a few samples of the validation data, as the model takes them, for a report; not in the JSON.
     """
 
     run: str
@@ -101,10 +104,11 @@ class TrainResult:
     repeated: bool
     relevance: RelevanceResult
     profile: dict[str, Any] | None = None
+    examples: Tensor | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.train/1`."""
-        values = {name: value for name, value in vars(self).items() if name != "relevance"}
+        values = {name: value for name, value in vars(self).items() if name not in ("relevance", "examples")}
         return {"schema": SCHEMA, **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}}
 
 
@@ -181,7 +185,7 @@ def _trained(run: TrainingRun, identity: dict[str, Any], options: Options) -> Tr
         interruption = until_done.enter_context(Interruption()) if run.processes.size == 1 else Interruption()
         folder, found = run.processes.on_first(lambda: _found(run, identity, options, until_done))
         if isinstance(found, TrainResult):
-            return found
+            return replace(found, examples=examples_of(run.data, run.validation))
         if found is not None:
             restore(run, folder, found)
         for note in run.data.notes:
@@ -192,7 +196,7 @@ def _trained(run: TrainingRun, identity: dict[str, Any], options: Options) -> Tr
         with interruption.waiting():
             _fit(run, Checkpoints(run, folder, identity, options.checkpoint_minutes, interruption, options.tell), options.observer)
         measured = measure(run, run.history[epochs_before:]) if options.profile and run.epoch > epochs_before else None
-        return replace(_finish(run, folder, identity), profile=measured)
+        return replace(_finish(run, folder, identity), profile=measured, examples=examples_of(run.data, run.validation))
 
 
 def _found(

@@ -1,4 +1,4 @@
-"""The pictures of a finished run: shares of the axes, the course of training, what each axis does, new samples."""
+"""What a finished run shows: a page of all of it, and pictures of the axes' shares, training, what each axis does, and new samples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from ..report.figures import history_figure, save_figure, scree_figure
 from ..storage.model_file import load_model
 from ..storage.run_folder import RunFolder
+from .opening import choose_device
+from .page import write_page
 from .sample import sample
 from .train import TrainResult
 from .traverse import traverse
@@ -17,7 +19,7 @@ __all__ = ["write_report"]
 
 
 def write_report(result: TrainResult, device: str = "auto") -> list[Path]:
-    """Draw scree.png, history.png, traversal.png and, for images, samples.png into the run folder; returns their paths.
+    """Write report.html, scree.png, history.png, traversal.png and, for images, samples.png into the run folder; returns their paths.
 
     Raises:
         StorageError: a picture cannot be written.
@@ -32,6 +34,10 @@ def write_report(result: TrainResult, device: str = "auto") -> list[Path]:
     if len(model.autoencoder.input_shape) == 3 and scores.active:
         files.append(folder.path / "samples.png")
         sample(model, out=files[3], device=device)
+    assert model.codes is not None, "a finished run holds codes"
+    chosen = choose_device(device)
+    model.autoencoder.to(chosen)  # type: ignore[attr-defined]
+    files.append(write_page(folder.page, model, model.codes, scores, examples=result.examples, device=chosen))
     return files
 
 

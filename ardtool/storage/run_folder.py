@@ -3,7 +3,7 @@
     model.safetensors   the finished model, complete in itself
     config.yaml         resolved settings; `ardtool train --config` takes it
     history.jsonl       one line an epoch
-    relevance.json      and the pictures
+    relevance.json, report.html and the pictures
     resume/             removed as the last act of training; until then
         state.safetensors     where the run stands
         previous.safetensors  where it stood one checkpoint earlier, for when that file is damaged
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 RUNS = Path("runs")
 LATEST = "latest"
-PICTURES = ("scree.png", "history.png", "traversal.png", "samples.png", "metrics.json")
+PICTURES = ("report.html", "scree.png", "history.png", "traversal.png", "samples.png", "metrics.json")
 FILES = ("model.safetensors", "config.yaml", "history.jsonl", "relevance.json", *PICTURES)
 RECORD, DIGEST = "run", "sha256"
 PARTS = ("state", "settings", "identity")
@@ -59,6 +59,10 @@ class RunFolder:
     @property
     def relevance(self) -> Path:
         return self.path / "relevance.json"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def history(self) -> Path:
