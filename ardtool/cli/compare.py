@@ -37,6 +37,11 @@ def compare(
         typer.Option(metavar="NAME", help="Order on each data set: by method (and L), active axes, or validation MSE (mse)."),
     ] = "method",
     losses: Annotated[bool, typer.Option("--losses", metavar="", help="Also the terms of the last epoch's validation loss.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the groups to this .png, .svg or .pdf.")] = None,
+    figure: Annotated[
+        Literal["bars", "shares"],
+        typer.Option(metavar="NAME", help="What --plot draws: bars of counts and errors, or the cumulative shares of every run."),
+    ] = "bars",
     as_markdown: Annotated[
         bool, typer.Option("--markdown", metavar="", help="Print the table in Markdown.", rich_help_panel=PRINTED)
     ] = False,
@@ -63,6 +68,12 @@ def compare(
             output.note(remark)
     else:
         output.result(result, lambda: _show(output, result, losses))
+    if plot is not None:
+        from ..commands.comparing.figures import compare_figure
+        from ..report.figures import save_figure
+
+        save_figure(compare_figure(result, figure), plot)
+        output.note(f"wrote {plot}")
     _say_notes(output, result)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,11 @@ from .options import (
     Trust,
     share,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..commands.relevance import RelevanceResult
 
 __all__ = ["relevance"]
 
@@ -67,7 +72,11 @@ def relevance(
         typer.Option(metavar="SIZE", help="Stay below this much memory, e.g. 2GiB: of the process, or of the GPU.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON to this file.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares of all axes to this .png, .svg or .pdf.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw all axes to this .png, .svg or .pdf.")] = None,
+    figure: Annotated[
+        Literal["scree", "variance"],
+        typer.Option(metavar="NAME", help="What --plot draws: shares by rank (scree), or scores against raw variances."),
+    ] = "scree",
     report: Annotated[
         Path | None,
         typer.Option(
@@ -127,10 +136,9 @@ def relevance(
         write_record(out, result.to_dict())
         files.append(out)
     if plot is not None:
-        from ..report.figures import save_figure, scree_figure
+        from ..report.figures import save_figure
 
-        title = f"{result.active} of {result.latent_dim} {things_of(result)} are relevant"
-        save_figure(scree_figure(result.axes, result.threshold, result.active, result.active_interval, title), plot)
+        save_figure(_figure(result, figure, f"{result.active} of {result.latent_dim} {things_of(result)} are relevant"), plot)
         files.append(plot)
     if report is not None:
         files.append(report)
@@ -138,3 +146,12 @@ def relevance(
     for text in result.warnings:
         output.warn(text)
     output.wrote(files)
+
+
+def _figure(result: RelevanceResult, kind: str, title: str) -> Figure:
+    from ..report.comparisons import variance_figure
+    from ..report.figures import scree_figure
+
+    if kind == "variance":
+        return variance_figure(result.axes, title)
+    return scree_figure(result.axes, result.threshold, result.active, result.active_interval, title)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
 from shlex import quote
@@ -31,11 +31,13 @@ class CompareResult:
         groups: in the order asked for.
         left_out: runs that count for nothing and metrics that were not used, each with the reason.
         notes: what to keep in mind about these numbers, one sentence each.
+        shares: by the path of a run, the shares of its axes of the relevance score; not in the JSON.
     """
 
     groups: list[Group]
     left_out: list[LeftOut]
     notes: list[str]
+    shares: dict[str, tuple[float, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def runs(self) -> int:
@@ -93,7 +95,8 @@ def compare(runs: str | Path | Sequence[str | Path] | None = None, *, sort: Sort
             f"No finished run was given: {first.path} ({first.reason}){f' and {more} more' if more else ''}.",
             f"Finish it with `ardtool train --resume --out {quote(first.path)}`." if first.reason == UNFINISHED else "Give finished runs.",
         )
-    return CompareResult(_sorted(groups, sort), [*found.left_out, *again], _notes(groups))
+    shares = {run.path: run.shares for run in found.runs}
+    return CompareResult(_sorted(groups, sort), [*found.left_out, *again], _notes(groups), shares)
 
 
 def _sorted(groups: list[Group], sort: Sort) -> list[Group]:

@@ -18,7 +18,16 @@ RUN = Path("runs/x-ard-vae-L4-s0")
 
 def test_train_leaves_a_run_folder_with_pictures(ardtool):
     names = {path.name for path in RUN.iterdir()}
-    assert names == {"model.safetensors", "config.yaml", "history.jsonl", "relevance.json", "scree.png", "history.png", "traversal.png"}
+    assert names == {
+        "model.safetensors",
+        "config.yaml",
+        "history.jsonl",
+        "relevance.json",
+        "report.html",
+        "scree.png",
+        "history.png",
+        "traversal.png",
+    }
 
 
 def test_train_reports_the_count_the_axes_and_what_is_next(ardtool):
@@ -104,6 +113,8 @@ def test_relevance_shows_every_axis_and_writes_only_what_is_asked_for(ardtool):
         assert name in shown
     assert set(Path.cwd().rglob("*")) == before
     ardtool("relevance", "--out", "r.json", "--plot", "p.png")
+    ardtool("relevance", "--plot", "v.svg", "--figure", "variance")
+    assert Path("v.svg").read_text().startswith("<?xml")
     assert json.loads(Path("r.json").read_text())["schema"] == "ardtool.relevance/1"
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")
 

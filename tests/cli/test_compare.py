@@ -71,3 +71,12 @@ def test_a_path_without_a_run_is_one_line(runs, tmp_path):
     hint = "Give run folders, model files, or a folder of run folders."
     assert runs.error("compare", "runs", "notes.txt") == ("notes.txt is no run; it is a text file.", hint)
     assert runs.error("compare", "runs/a7")[0] == "runs/a7 does not exist."
+
+
+@pytest.mark.parametrize("kind", ["bars", "shares"])
+def test_figures(ardtool, seed_runs, tmp_path, kind):
+    out = tmp_path / f"{kind}.png"
+    result = ardtool("compare", seed_runs / "s0", seed_runs / "s1", "--plot", out, "--figure", kind)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert f"wrote {out}" in result.stderr
+    assert "2 runs in 1 group" in result.stdout

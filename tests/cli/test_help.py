@@ -20,7 +20,8 @@ OPTIONS = {
     "train": "--data --image-size --val-fraction --samples --data-root --no-cache --skip-bad --latent --method --list-methods --arch "
     "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --compile "
     f"--config --set --out --resume --allow-changed-data --checkpoint-minutes --profile --deterministic {SHARED}",
-    "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot {CODES} {FOREIGN}",
+    "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot "
+    f"--figure --report {CODES} {FOREIGN}",
     "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",
     "sample": f"--out -n --sampler --all-axes {CODES} {FOREIGN}",
     "traverse": f"--out --axes --range --steps --gif --reference {CODES} {FOREIGN}",
@@ -28,7 +29,7 @@ OPTIONS = {
     f"--all-axes --no-cache --factors --eval-seeds --data-root {FOREIGN}",
     "encode": f"--data --out --axes --split --data-root {FOREIGN}",
     "decode": f"--out --trust {SHARED}",
-    "compare": "--sort --losses --markdown --latex --json --quiet --help",
+    "compare": "--sort --losses --plot --figure --markdown --latex --json --quiet --help",
     "inspect": "--json --quiet --help",
     "convert": "--out --json --quiet --force --help",
     "data": "--data-root --json --quiet --help",

@@ -53,6 +53,7 @@ class Run:
         data, data_sha256: name and content of the data it was trained on.
         settings: all but `KEYS`, with the `convention` of its relevance scores.
         active: number of active axes by the common score; None where the file does not say.
+        shares: of the relevance score, of all axes; empty where the file does not say.
         own_count: the method's own count, see `OwnCount`, or None.
         losses: validation terms of the last epoch by name.
         seconds: of all epochs.
@@ -73,6 +74,7 @@ class Run:
     converged: bool
     device: str
     metrics: tuple[MetricRecord, ...] = ()
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ def _read(metadata: dict[str, Any], path: str) -> Run:
         seconds=float(training["seconds"]),
         converged=bool(training.get("converged")),
         device=str(training.get("device", "unknown")),
+        shares=tuple(float(share) for share in relevance.get("explained") or ()),
     )
 
 
