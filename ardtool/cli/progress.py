@@ -40,6 +40,7 @@ class TrainingProgress:
         self._folder: Path | None = None
         self._first_epoch = 0
         self._losses = ""
+        self._active: int | None = None
         self._epoch_began: float | None = None
         self._first_step = 0
         self._shown = 0.0
@@ -123,6 +124,9 @@ class TrainingProgress:
     def epoch_ended(self, record: EpochRecord) -> None:
         self._epoch_began = None
         self._losses = f"loss {number(record.training['loss'])} · val MSE {number(record.validation['mse'])}"
+        self._active = self._active if record.active is None else record.active
+        if self._active is not None:
+            self._losses += f" · {self._active} relevant"
         if self._live is not None or self._run is None:
             return
         last, every = self._run.epochs, math.ceil(self._run.epochs / MOST_LINES)

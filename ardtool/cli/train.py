@@ -125,6 +125,10 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", metavar="", help="Log every epoch for TensorBoard, in the run folder.", rich_help_panel=RUN),
+    ] = False,
     device: Device = "auto",
     seed: Annotated[int | None, setting("seed")] = None,
     as_json: Json = False,
@@ -177,7 +181,7 @@ def train(
             given, out = unfinished.settings, unfinished.folder
     settings = merged(given, extra, config)
     reading = {"data_root": data_root, "cache": not no_cache, "skip_bad": skip_bad, "allow_changed_data": allow_changed_data}
-    running = {"checkpoint_minutes": checkpoint_minutes, "profile": profile, "deterministic": deterministic}
+    running = {"checkpoint_minutes": checkpoint_minutes, "profile": profile, "deterministic": deterministic, "tensorboard": tensorboard}
     _train(output, settings, out=out, device=device, resume=resume, force=force, **reading, **running)
 
 
@@ -222,8 +226,7 @@ def again_options(device: str, options: Mapping[str, Any]) -> list[str]:
     again = [] if options["data_root"] is None else ["--data-root", str(options["data_root"])]
     if options["skip_bad"]:
         again.append("--skip-bad")
-    if options["deterministic"]:
-        again.append("--deterministic")
+    again += [f"--{name}" for name in ("deterministic", "tensorboard") if options[name]]
     if device != "auto":
         again += ["--device", device]
     if options["checkpoint_minutes"] != CHECKPOINT_MINUTES:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from .estimation import Request
 from .opening import choose_device
 from .page import examples_of
 from .relevance import RelevanceResult, score_model
+from .tensorboard import TensorBoardLog
 from .train_checkpoints import Checkpoints
 from .train_identity import State, check_identity, folder_of, identity_of, restore, unfinished_state
 from .train_record import relevance_record, run_metadata, warnings_of
@@ -51,6 +53,29 @@ class Observer(Protocol):
 
     def noted(self, text: str) -> None:
         """Something the user should know."""
+
+
+class Observers:
+    """Several observers, told one after another."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers = observers
+
+    def started(self, run: TrainingRun, folder: Path) -> None:
+        for each in self.observers:
+            each.started(run, folder)
+
+    def stepped(self, done: int, steps: int) -> None:
+        for each in self.observers:
+            each.stepped(done, steps)
+
+    def epoch_ended(self, record: EpochRecord) -> None:
+        for each in self.observers:
+            each.epoch_ended(record)
+
+    def noted(self, text: str) -> None:
+        for each in self.observers:
+            each.noted(text)
 
 
 @dataclass(frozen=True)
@@ -126,6 +151,7 @@ def train(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     profile: bool = False,
     deterministic: bool = False,
+    tensorboard: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -145,6 +171,7 @@ def train(
         allow_changed_data: continue an unfinished run although its data are no longer those it began with.
         checkpoint_minutes: between checkpoints within an epoch; there is one after each epoch, too.
         profile: measure how near the steps come to what the hardware can do, after the last epoch.
+        tensorboard: log every epoch for TensorBoard, in the run folder.
         deterministic: use only algorithms that give the same result each time; a GPU has others, that are faster.
         observer: is told about the progress, in each process.
 
@@ -160,9 +187,12 @@ def train(
         raise ConfigError(
             f"--checkpoint-minutes is {checkpoint_minutes:g}; expected more than 0.", f"The default is {CHECKPOINT_MINUTES:g}."
         )
+    log = TensorBoardLog() if tensorboard else None
+    if log is not None:
+        observer = log if observer is None else Observers([observer, log])
     tell = observer.noted if observer is not None else lambda text: None
     reading: dict[str, Any] = {"data_root": data_root, "cache": cache, "skip_bad": skip_bad, "tell": tell}
-    with deterministic_algorithms(deterministic), joined(device) as processes:
+    with deterministic_algorithms(deterministic), nullcontext() if log is None else closing(log), joined(device) as processes:
         chosen = choose_device(processes.device)
         data = processes.in_turn(lambda: open_data(config.data, split="train", image_size=config.image_size, **reading))
         run = _prepared(config, data, chosen, processes)

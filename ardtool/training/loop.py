@@ -61,6 +61,7 @@ class TrainingRun:
         partial: how far the next one has come, where a run is continued or saved in the middle of it.
         processes: those that train together, this one among them.
         tell: is told what the user should know.
+        counted: scores of all axes with shape (L,), and the codes that they were measured by, as `count_active` found them last.
     """
 
     config: TrainConfig
@@ -75,6 +76,7 @@ class TrainingRun:
     history: list[EpochRecord] = field(default_factory=list)
     processes: Processes = field(default_factory=Processes)
     tell: Callable[[str], None] = lambda text: None
+    counted: tuple[Tensor, LatentCodes] | None = None
 
     def __post_init__(self) -> None:
         self.model.to(self.device).to(memory_format=self.memory_format)
@@ -228,7 +230,8 @@ class TrainingRun:
         shard = self.processes.shard(len(reference))
         own = column_norms(model, reference.rows(shard.rows), device=self.device)
         weight = self.processes.gather_rows(own.contributions, shard).mean(dim=0)
-        return int(active_count(weight * codes.axis_variance, self.config.threshold))
+        self.counted = (weight * codes.axis_variance, codes)
+        return int(active_count(self.counted[0], self.config.threshold))
 
     @property
     def losses_are_comparable(self) -> bool:

@@ -32,10 +32,10 @@ def shown_after(steps_per_epoch: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("device", "options", "expected"),
     [
-        ("auto", {"data_root": None, "skip_bad": False, "deterministic": False, "checkpoint_minutes": 10.0}, ""),
+        ("auto", {"data_root": None, "skip_bad": False, "deterministic": False, "tensorboard": False, "checkpoint_minutes": 10.0}, ""),
         (
             "cpu",
-            {"data_root": Path("d"), "skip_bad": True, "deterministic": True, "checkpoint_minutes": 0.5},
+            {"data_root": Path("d"), "skip_bad": True, "deterministic": True, "tensorboard": False, "checkpoint_minutes": 0.5},
             " --data-root d --skip-bad --deterministic --device cpu --checkpoint-minutes 0.5",
         ),
     ],

@@ -22,6 +22,7 @@ from ardtool.data.dataset import DataSet
 from ardtool.errors import ArdtoolError, ConfigError, DataError
 from ardtool.networks.build import architecture_record, build_network
 from ardtool.storage.model_file import SavedModel, load_model, save_model
+from ardtool.storage.record import read_record
 
 
 def refused(kind: type[ArdtoolError], function, *args, **options) -> str:
@@ -231,7 +232,7 @@ def test_a_broken_metrics_file_is_replaced(vectors_run, vectors_file, tmp_path, 
     broken = {"metrics": {k: v for k, v in record.items() if k != "metrics"}, "list": [], "other": record | {"metrics": 7}}
     out.write_bytes(b"\xff{" if damage == "text" else json.dumps(broken[damage]).encode())
     ardtool.evaluate(vectors_run.model, data=str(vectors_file), metrics=["mse"], out=out)
-    assert json.loads(out.read_text()) == record
+    assert read_record(out) == record
 
 
 def test_a_bernoulli_likelihood_is_measured_from_logits():
