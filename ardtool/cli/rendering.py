@@ -118,7 +118,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same without tabs and line ends: a name from a file must not look like lines of ardtool's own."""
+    """The text with � for every control character, tab and line end: a name from a file must not look like lines of ardtool's own."""
     return LINE_ENDS.sub("�", printable(text))
 
 

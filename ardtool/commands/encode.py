@@ -38,8 +38,20 @@ def encode(
     """Write the codes of data: posterior means and log variances (.npz, with the indices of the axes), or means alone (.npy, .csv).
 
     Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
+        data: a name, a path, a `DataSet`, or samples with shape (N, *input_shape) in the units of the training data.
+        out: an .npz, .npy or .csv file; K axes give arrays with shape (N, K), channels of maps (N, K, H, W).
         axes: all axes, or the active ones alone in ascending order.
+        split: which part of a named data set, train or test.
         granularity: whether the axes of a latent map are its channels, written as maps (.npz, .npy), or its elements.
+        seed: chooses the codes that active axes are found by, where the model does not say which are.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
+        data_root: where named data sets lie.
+
+    Raises:
+        ArdtoolError: with one line that says what to change.
     """
     path = Path(out)
     suffix = path.suffix.lower()
@@ -85,8 +97,15 @@ def decode(
     """Decode codes from a file that `encode` wrote, or an array with shape (N, L); axes that the file lacks are held at their mean.
 
     Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
         codes: see `codes_file.py`.
         out: an array (.npz, .npy, in the units of the training data), or for images a picture.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
+
+    Raises:
+        ArdtoolError: with one line that says what to change.
     """
     path = Path(out)
     chosen = choose_device(device)

@@ -41,8 +41,14 @@ def evaluate(
     the user's own units by the sum of the logarithms of all standard deviations.
 
     Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
+        data: a name, a path, a `DataSet`, or samples with shape (N, *input_shape) in the units of the training data.
         metrics: names in `METRICS`, names of groups, or `all`; None for the usual ones, as far as the model has them.
         out: where the numbers go as JSON; None for metrics.json beside model.safetensors, NAME.metrics.json beside another NAME.
+        granularity: whether the axes of a latent map are its channels or its elements.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
         progress: is told what is being done, and how much of how much is done.
         request: how to measure, by the names of `Request`: samples, seed, features, generated, factors, data_root, …
 

@@ -79,6 +79,9 @@ class InspectResult:
 def inspect(path: str | Path) -> InspectResult:
     """Look at a file or folder without loading or executing any of it.
 
+    Arguments:
+        path: of a model, a run, a checkpoint or anything else.
+
     Raises:
         ModelFileError: there is nothing at the path, or it cannot be opened.
         PluginError: two installed plugins have the same name.

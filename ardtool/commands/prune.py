@@ -65,6 +65,7 @@ def prune(
     Every file is loaded in a fresh process and compared with the original decoder before it is put in place.
 
     Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
         out: a .safetensors model, or its decoder alone as .pt2 (torch.export) or .onnx; the result is written beside it as .json.
         threshold: share of the total score that the kept axes exceed, in (0, 1].
         keep: this number of the most relevant axes.
@@ -78,6 +79,12 @@ def prune(
         data: measure the reconstruction error before and after; a model that carries no codes takes them from there, too.
         latents, assume_prior: other sources of codes for models that carry none.
         plot: draw errors against the number of kept axes; beside `out` by default where a limit chose it.
+        force: replace files that are there.
+        seed: chooses the codes that decoders are compared on.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
+        data_root: where named data sets lie.
 
     Raises:
         ConfigError: options contradict each other or are out of range, or an output file exists.

@@ -24,9 +24,10 @@ from .opening import MOST_CODES, ModelLike, choose_device, codes_for, open_model
 __all__ = ["RelevanceResult", "active_axes_of", "relevance", "score_model"]
 
 SCHEMA = "ardtool.relevance/1"
+MOST_LISTED = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RelevanceResult:
     """Every axis with its score, most relevant first, and the number of active ones.
 
@@ -62,6 +63,14 @@ class RelevanceResult:
     granularity: str | None = None
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        low, high = self.active_interval
+        things = "latent axes" if self.basis == "axes" else "principal directions"
+        return (
+            f"<RelevanceResult: {self.active} of {self.latent_dim} {things} relevant, 95 % interval {low}–{high}, "
+            f"threshold {100 * self.threshold:g} %: {_listed(self.active_axes)}; {self.model}>"
+        )
+
     @property
     def active_axes(self) -> list[int]:
         """Indices of the active axes, most relevant first."""
@@ -73,6 +82,12 @@ class RelevanceResult:
         if not self.warnings:
             del values["warnings"]
         return {"schema": SCHEMA, **values, "axes": [asdict(axis) for axis in self.axes]}
+
+
+def _listed(axes: list[int]) -> str:
+    """The first of the axes."""
+    shown = ", ".join(map(str, axes[:MOST_LISTED]))
+    return (f"{shown}, …" if len(axes) > MOST_LISTED else shown) or "none"
 
 
 def relevance(

@@ -75,12 +75,23 @@ def sample(
     """Draw n codes, decode them, write the result.
 
     Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
         out: a picture (.png, .jpg, .webp: a grid), an array (.npz, .npy, in the units of the training data), or a folder that gets
             one picture a sample.
         sampler: see `latent/sampling.py`; None for the one that the model's method has, `full-gaussian` on foreign models.
+        n: how many, from 1 to a million.
         all_axes: let inactive axes vary too.
+        data, latents, assume_prior: where the codes come from; one of them for models that carry none.
         granularity: whether the axes of a latent map are its channels or its elements.
+        seed: of the draws.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
+        data_root: where named data sets lie.
         force: replace a folder that holds something.
+
+    Raises:
+        ArdtoolError: with one line that says what to change.
     """
     if not 1 <= n <= MOST_SAMPLES:
         raise ConfigError(f"-n is {n}; expected 1 to {MOST_SAMPLES:,}.", "64 fill a picture.")

@@ -95,7 +95,7 @@ class Options:
             self.observer.noted(text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """A finished run.
 
@@ -129,7 +129,12 @@ class TrainResult:
     repeated: bool
     relevance: RelevanceResult
     profile: dict[str, Any] | None = None
-    examples: Tensor | None = field(default=None, repr=False, compare=False)
+    examples: Tensor | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        low, high = self.active_interval
+        axes = f"{self.active} of {self.relevance.latent_dim} latent axes relevant, 95 % interval {low}–{high}"
+        return f"<TrainResult: {axes}, validation MSE {self.validation_mse:.3g}, {self.epochs} epochs; {self.run}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.train/1`."""
@@ -160,7 +165,8 @@ def train(
     In the main thread of a single process SIGINT and SIGTERM let the step be finished and the run be saved before they end it.
 
     Arguments:
-        config: all settings; or give single ones by name: `train(data="sprites", latent=16)`.
+        config: all settings.
+        settings: or single ones by name: `train(data="sprites", latent=16)`; those of `TrainConfig`.
         out: the run folder; None for one under `runs/` named after data, method, L and seed.
         data_root: where named data sets lie.
         device: auto, cpu, cuda[:i] or mps; of several processes each takes a GPU of its own.

@@ -63,11 +63,23 @@ def traverse(
     With data whose factors are known, a row says which factor its axis follows most (`axis_factors.py`).
 
     Arguments:
+        model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
+        out: a .png, .svg, .pdf or .gif file.
         axes: all of them, the relevant ones, or a list; always drawn by descending relevance.
+        sigmas: how far an axis is moved to each side, in its standard deviations, > 0.
         steps: columns; an odd number has the unchanged code in the middle.
         gif: write an animation beside the picture.
         reference: row of the reference batch to start from; None for the aggregate mean.
+        data, latents, assume_prior: where the codes come from; one of them for models that carry none.
         granularity: whether the axes of a latent map are its channels or its elements; a channel's elements move together.
+        seed: chooses the codes, where the model carries none.
+        device: auto, cpu, cuda[:i] or mps.
+        plugin: the name or file of the plugin that reads a foreign model.
+        trust: load models whose loading can run foreign code.
+        data_root: where named data sets lie.
+
+    Raises:
+        ArdtoolError: with one line that says what to change.
     """
     if not 2 <= steps <= 101:
         raise ConfigError(f"--steps is {steps}; expected 2 to 101.", "9 make a readable picture.")

@@ -115,10 +115,12 @@ def inner_model(model: Any) -> Any:
 
 
 def needs_reduction(record: dict[str, Any]) -> bool:
+    """Whether a pruned model with this record maps between short and long codes itself; else its layers are smaller."""
     return record["decoder"] == "scatter" or record["encoder"] in ("selected", "rotated")
 
 
 def model_device(model: nn.Module) -> torch.device:
+    """Where the first parameter or buffer lies; the CPU for a model without any."""
     tensor = next(model.parameters(), next(model.buffers(), None))
     return torch.device("cpu") if tensor is None else tensor.device
 

@@ -50,7 +50,7 @@ def check_pair(generated: Tensor, reference: Tensor) -> None:
 
 
 def double(features: Tensor) -> Tensor:
-    """The same in float64 without gradient, on the CPU where the device has no float64."""
+    """Features with shape (N, F) in float64 without gradient, on the CPU where the device has no float64."""
     features = features.detach()
     return features.cpu().double() if features.device.type == "mps" else features.double()
 

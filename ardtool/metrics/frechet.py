@@ -172,7 +172,10 @@ def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> f
 
 
 def frechet_distance_of_few(first: Tensor, second: Tensor) -> float:
-    """The same from features with shapes (N, D) and (M, D); cheaper and more exact for N and M below D."""
+    """Squared Fréchet distance d² ≥ 0 of Gaussians fitted to features with shapes (N, D) and (M, D), N and M ≥ 2.
+
+    Cheaper and more exact than `frechet_distance` for N and M below D: the trace of the root comes from the N×M products of centred rows.
+    """
     one, two = GaussianStatistics.of(first), GaussianStatistics.of(second)
     factors = [(double(x) - s.mean) / (s.count - 1) ** 0.5 for x, s in ((first, one), (second, two))]
     return _distance(one, two, float(torch.linalg.svdvals(factors[0] @ factors[1].T).sum()))

@@ -107,7 +107,11 @@ def architecture_record(
 
 
 def build_network(record: dict[str, Any], generator_seed: int | None = None) -> NetworkAutoencoder:
-    """Build the network that a record describes, initialised from a seed (or not at all seeded, to be filled from a file).
+    """Build the network that a record describes.
+
+    Arguments:
+        record: `name` of the architecture, `input_shape` and `latent_dim`, and what else it takes.
+        generator_seed: of the initial weights; None where they are to be filled from a file, for weights of torch's current seed.
 
     Raises:
         ConfigError: the record names an unknown architecture.

@@ -111,6 +111,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, plugin: 
     """Read a model file. The model has flat codes, and a `map_shape` where they are maps.
 
     Arguments:
+        path: of a .safetensors file that ardtool wrote.
+        device: where its tensors go.
         plugin: the name or file of the plugin that builds a foreign model; None for the one that the file names.
         trust: build models whose building can run foreign code.
 

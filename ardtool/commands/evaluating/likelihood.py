@@ -34,7 +34,10 @@ def likelihood_problem(subject: Subject) -> str:
 
 
 def elbo(subject: Subject) -> Measured:
-    """The evidence lower bound of the likelihood that was trained, at one draw of z a sample; higher is better."""
+    """The evidence lower bound of the likelihood that was trained, at one draw of z a sample, in nats; higher is better.
+
+    Kingma, Welling 2014 (arXiv 1312.6114), Eq. 3.
+    """
     kind, variances = _likelihoods(subject)
     trained = variances.get("trained")
     kl = kl_from_prior(subject).sum(dim=1)

@@ -59,7 +59,7 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluateResult:
     """Metrics by name.
 
@@ -84,6 +84,10 @@ class EvaluateResult:
     left_out: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     file: str | None = None
+
+    def __repr__(self) -> str:
+        values = (f"{name} {value.value:.4g}" for name, value in self.metrics.items())
+        return f"<EvaluateResult: {', '.join(values) or 'no metrics'} on {self.data}; {self.model}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.metrics/1`."""

@@ -19,7 +19,7 @@ SCHEMA = "ardtool.prune/1"
 MOST_LISTED = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PruneResult:
     """A pruned model and the proof that it equals the original with dropped axes at their mean.
 
@@ -61,6 +61,11 @@ class PruneResult:
     curve: list[dict[str, Any]] | None
     exports: list[dict[str, Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        before, after = self.parameters["before"], self.parameters["after"]
+        total = len(self.kept) + len(self.dropped)
+        return f"<PruneResult: kept {len(self.kept)} of {total}, {before:,} → {after:,} parameters; {', '.join(self.files)}>"
 
     @property
     def total(self) -> int:
