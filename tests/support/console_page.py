@@ -7,8 +7,8 @@ r"""Pages that can be run: what a reader would type, and what came of it.
     ```
 
 Blocks are taken in the order of the page, all in one folder. Of what is shown, words and whole numbers are compared. Free are `…` (alone on
-its line: any number of lines), bars, rules, blanks, numbers with decimals or an exponent, sizes, rates and times. Lines that are not shown
-are allowed at the end only. A command that is meant to fail has an `error: ` among its output.
+its line: any number of lines), bars, rules, blanks, numbers with decimals or an exponent, sizes, rates and times; of a row about an axis all
+numbers but the first. Lines that are not shown are allowed at the end only. A command that is meant to fail has an `error: ` among its output.
 
     python tests/support/console_page.py docs/how-to/own-vectors.md         prints the page with what the commands print now
 """
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = re.compile(r"^```(console|\w+ title=\"([^\"]+)\")\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STATES = ("relevant", "weak", "ignored", "collapsed")  # what a row about an axis ends with
 LIMIT = 240  # seconds for one command
 NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
 FREE = re.compile(
@@ -140,7 +141,8 @@ def same(shown: str, printed: str) -> bool:
 def plain(line: str) -> str:
     """A line with `#` for every free number, without bars, rules and more blanks than one."""
     free = FREE.sub(lambda part: part[0] if part[0] == "…" else "" if part[0][0] in "▏▎▍▌▋▊▉█─" else "#", line)
-    return re.sub(r"# min #", "#", " ".join(free.split()))
+    words = re.sub(r"# min #", "#", " ".join(free.split()))
+    return re.sub(r"(?<= )(?:\d+|–)(?= )", "#", words) if words.endswith(STATES) else words
 
 
 def renewed(page: str, folder: Path) -> str:
