@@ -4,6 +4,7 @@
 - Links keep their form in the repository, relative to the file. One that leads to a page becomes a link to that page; one that leads to any
   other file becomes a link below `repo_url`, and plain text while mkdocs.yml has none.
 - An entry of `nav` that ends with a slash stands for all pages of that folder.
+- A page that would fetch a script or a style from another host is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +49,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
     parts[::2] = [LINK.sub(lambda link: _rewritten(link, source, uri, known, config.repo_url), part) for part in parts[::2]]
     return "".join(parts).replace("<details>", '<details markdown="1">')
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    fetched = re.search(r"<(?:script|link rel=\"stylesheet\"|img)[^>]*(?:src|href)=\"(https?://[^\"]+)", output)
+    if fetched:
+        raise PluginError(f"{page.file.src_uri} would fetch {fetched[1]}; ship it with the site")
+    return output
 
 
 def _rewritten(link: re.Match[str], source: str, uri: str, known: set[str], repo_url: str | None) -> str:

@@ -7,8 +7,9 @@ r"""Pages that can be run: what a reader would type, and what came of it.
     ```
 
 Blocks are taken in the order of the page, all in one folder. Of what is shown, words and whole numbers are compared. Free are `…` (alone on
-its line: any number of lines), bars, rules, blanks, numbers with decimals or an exponent, sizes, rates and times; of a row about an axis all
-numbers but the first. Lines that are not shown are allowed at the end only. A command that is meant to fail has an `error: ` among its output.
+its line: any number of lines), bars, rules, blanks, numbers with decimals or an exponent, sizes, rates and times, and of a row about an
+axis all numbers but the first. Lines that are not shown are allowed at the end only. A command that is meant to fail has an `error: ` among
+its output.
 
     python tests/support/console_page.py docs/how-to/own-vectors.md         prints the page with what the commands print now
 """
@@ -74,6 +75,7 @@ def run(command: Command, folder: Path) -> tuple[int, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     root = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PATH": path, "PYTHONPATH": root, "COLUMNS": "140", "ARDTOOL_CACHE": "off"}
+    environment.setdefault("OMP_NUM_THREADS", "1")  # what a page trains is small
     done = subprocess.run(
         ["bash", "-c", command.line],
         cwd=folder,
