@@ -75,7 +75,7 @@ def run(command: Command, folder: Path) -> tuple[int, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     root = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PATH": path, "PYTHONPATH": root, "COLUMNS": "140", "ARDTOOL_CACHE": "off"}
-    environment.setdefault("OMP_NUM_THREADS", "1")  # what a page trains is small
+
     done = subprocess.run(
         ["bash", "-c", command.line],
         cwd=folder,
