@@ -131,7 +131,7 @@ def line_chart(
         parts.append(_words(name, min(max((left + right) / 2, LEFT + 60), WIDTH - RIGHT - 60), TOP - 8, "note"))
     if level is not None:
         parts.append(tag("path", class_="level", d=f"M{LEFT} {y(level[1])}H{WIDTH - RIGHT}"))
-        parts.append(_words(level[0], WIDTH - RIGHT, y(level[1]) + 14, "note", "end"))
+        parts.append(_words(level[0], LEFT + 8, y(level[1]) - 6, "note", "start"))
     if chosen is not None:
         parts.append(tag("path", class_="chosen", d=f"M{x(chosen)} {TOP}V{BASE}"))
     parts += [_words(f"{tick:g}", x(tick), BASE + 15, "tick") for tick in x.ticks() if tick == int(tick)]
