@@ -7,9 +7,9 @@ r"""Pages that can be run: what a reader would type, and what came of it.
     ```
 
 Blocks are taken in the order of the page, all in one folder. Of what is shown, words and whole numbers are compared. Free are `…` (alone on
-its line: any number of lines), bars, rules, blanks, numbers with decimals or an exponent, sizes, rates and times, and of a row about an
-axis all numbers but the first. Lines that are not shown are allowed at the end only. A command that is meant to fail has an `error: ` among
-its output.
+its line: any number of lines), bars, rules, blanks, numbers with decimals or an exponent, losses, sizes, rates and times, and of a row
+about an axis all numbers but the first. Lines that are not shown are allowed at the end only. A command that is meant to fail has an
+`error: ` among its output.
 
     python tests/support/console_page.py docs/how-to/own-vectors.md         prints the page with what the commands print now
 """
@@ -32,7 +32,8 @@ STATES = ("relevant", "weak", "ignored", "collapsed")  # what a row about an axi
 LIMIT = 240  # seconds for one command
 NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
 FREE = re.compile(
-    rf"…|[▏▎▍▌▋▊▉█─]+|{NUMBER}(?= (?:samples/s|s|ms|µs|min|bytes|[kKMG]i?B)\b)|<?[−-]?\d[\d,]*\.\d+(?:e[+-]?\d+)?%?|<?[−-]?\d+e[+-]?\d+"
+    rf"…|[▏▎▍▌▋▊▉█─]+|(?<=loss ){NUMBER}|{NUMBER}(?= (?:samples/s|s|ms|µs|min|bytes|[kKMG]i?B)\b)"
+    r"|<?[−-]?\d[\d,]*\.\d+(?:e[+-]?\d+)?%?|<?[−-]?\d+e[+-]?\d+"
 )
 
 
@@ -75,7 +76,6 @@ def run(command: Command, folder: Path) -> tuple[int, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     root = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PATH": path, "PYTHONPATH": root, "COLUMNS": "140", "ARDTOOL_CACHE": "off"}
-
     done = subprocess.run(
         ["bash", "-c", command.line],
         cwd=folder,
