@@ -8,7 +8,8 @@ the border.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Protocol, runtime_checkable
@@ -118,13 +119,20 @@ def flat_latents(model: Autoencoder) -> Autoencoder:
     return FlatLatents(model) if len(model.latent_shape) > 1 else model
 
 
+def _shape(sizes: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        return (operator.index(sizes),)  # pyright: ignore[reportArgumentType] -- refused where it is no number
+    except TypeError:
+        return tuple(operator.index(size) for size in sizes)  # pyright: ignore[reportGeneralTypeIssues]
+
+
 class ModulePair(nn.Module):
     """A user's own encoder and decoder as an `Autoencoder`.
 
     Arguments:
         encoder: maps (N, *input_shape) to means (N, L), to a pair (means, log variances), or to a `Posterior`.
         decoder: maps (N, L) to (N, *input_shape).
-        input_shape: shape of one sample.
+        input_shape: shape of one sample; D of vectors.
         latent_dim: L, or (C, H, W) where codes are maps.
 
     Attributes:
@@ -137,14 +145,14 @@ class ModulePair(nn.Module):
         self,
         encoder: Callable[[Tensor], Any],
         decoder: Callable[[Tensor], Tensor],
-        input_shape: tuple[int, ...],
-        latent_dim: int | tuple[int, ...],
+        input_shape: int | Sequence[int],
+        latent_dim: int | Sequence[int],
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.input_shape = tuple(input_shape)
-        self.latent_shape = (latent_dim,) if isinstance(latent_dim, int) else tuple(latent_dim)
+        self.input_shape = _shape(input_shape)
+        self.latent_shape = _shape(latent_dim)
 
     def encode(self, x: Tensor) -> Posterior:
         out = self.encoder(x)

@@ -16,11 +16,13 @@ __all__ = [
     "TrainingError",
     "first_line",
     "plain",
+    "reason_of",
     "shortened",
 ]
 
 LONGEST = 10_000  # letters of a message or a hint
 LONGEST_QUOTE = 500  # letters of what a library says
+LONGEST_REASON = 200  # letters of the same within a sentence
 
 
 class ArdtoolError(Exception):
@@ -79,3 +81,9 @@ def shortened(text: str, most: int) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, without its full stop, cut where a file is quoted at length; its name where it says nothing."""
     return shortened((str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip("."), LONGEST_QUOTE)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of another library says, in one line and without the full stop."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shortened(plain(" ".join(said.split())), LONGEST_REASON).rstrip(".") or type(error).__name__

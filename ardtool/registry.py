@@ -99,7 +99,7 @@ def list_plugins() -> list[PluginListing]:
     return listings
 
 
-def find_plugin(path: Path, wanted: str | None = None) -> PluginSpec:
+def find_plugin(path: Path, wanted: str | Path | None = None) -> PluginSpec:
     """The plugin that reads a path.
 
     Arguments:
@@ -110,7 +110,7 @@ def find_plugin(path: Path, wanted: str | None = None) -> PluginSpec:
         PluginError: none or several match, or the wanted one is missing or broken.
     """
     if wanted is not None:
-        return _from_file(Path(wanted)) if wanted.endswith(".py") else _named(wanted)
+        return _from_file(Path(wanted)) if str(wanted).endswith(".py") else _named(str(wanted))
     matching = matching_plugins(path)
     if len(matching) > 1:
         raise PluginError(f"Several plugins read {path}: {', '.join(spec.name for spec in matching)}.", "Choose one with --plugin NAME.")
@@ -141,7 +141,7 @@ def load_foreign(spec: PluginSpec, path: Path, device: Any, *, trust: bool = Fal
     return spec.load(path, device)
 
 
-def build_foreign(foreign: dict[str, Any], where: str, *, plugin: str | None = None, trust: bool = False) -> Autoencoder:
+def build_foreign(foreign: dict[str, Any], where: str, *, plugin: str | Path | None = None, trust: bool = False) -> Autoencoder:
     """The model that a pruned model's file describes, with any weights.
 
     Arguments:
@@ -161,7 +161,7 @@ def build_foreign(foreign: dict[str, Any], where: str, *, plugin: str | None = N
     return spec.build(foreign["record"])
 
 
-def plugin_of_file(foreign: dict[str, Any], where: str, plugin: str | None = None) -> PluginSpec:
+def plugin_of_file(foreign: dict[str, Any], where: str, plugin: str | Path | None = None) -> PluginSpec:
     """The plugin that a pruned model's file names, or the one that the user names in its place.
 
     What stands in a file is looked for among installed plugins only: a path to Python code counts as the user's word alone.

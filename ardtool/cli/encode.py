@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import SHARED, DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, Trust
+from .completion import data_sets
+from .options import SHARED, DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, SkipBad, Trust
 
 __all__ = ["decode", "encode"]
 
 
 def encode(
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="Data to encode.")],
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="Data to encode.", autocompletion=data_sets)],
     model: Model = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="An .npz (means, log variances, axes), or an .npy or .csv (means).")] = Path(
         "codes.npz"
@@ -22,6 +23,7 @@ def encode(
     split: Annotated[Literal["train", "test"], typer.Option(metavar="train|test", help="Which part of a named data set.")] = "test",
     granularity: Granularity = "channel",
     data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -48,8 +50,11 @@ def encode(
             plugin=plugin,
             trust=trust,
             data_root=data_root,
+            skip_bad=skip_bad,
         )
     output.result(result, lambda: output.wrote_files(result))
+    for text in result.warnings:
+        output.warn(text)
 
 
 def decode(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..training.processes import active
-from .options import DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, Trust
+from .completion import data_sets
+from .options import DataRoot, Device, ForceNoEffect, Granularity, Json, Model, Plugin, Quiet, Seed, SkipBad, Trust
 
 if TYPE_CHECKING:
     from .rendering import Output
@@ -21,7 +22,13 @@ GENERATION, FACTORS = "Generated samples", "Known factors"
 def evaluate(
     model: Model = None,
     data: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="Data to measure on; of a named set its test part.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Data to measure on; of a named set its test part.",
+            autocompletion=data_sets,
+            show_default=False,
+        ),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -87,6 +94,7 @@ def evaluate(
     ] = 1,
     granularity: Granularity = "channel",
     data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -112,7 +120,7 @@ def evaluate(
         result = measure(
             model,
             data=data,
-            metrics=None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()],
+            metrics=metrics,
             out=out,
             granularity=granularity,
             device=device,
@@ -131,6 +139,7 @@ def evaluate(
             iwae_draws=iwae_draws,
             cache=not no_cache,
             data_root=data_root,
+            skip_bad=skip_bad,
         )
     if not active().is_first:
         return

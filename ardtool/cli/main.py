@@ -58,6 +58,13 @@ class _Command(TyperCommand):
 class _Group(TyperGroup):
     """Runs a command and ends mistakes with one line and its hint."""
 
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        for each in parameters:
+            if each.name in ("install_completion", "show_completion"):
+                each.metavar = ""  # switches, which typer shows as <bool>
+        return parameters
+
     def get_help_option(self, ctx: Any) -> Any:
         option: Any = super().get_help_option(ctx)
         if option is not None:
@@ -115,7 +122,6 @@ def _say(label: str, message: str, colour: str) -> None:
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from .rendering import Output
@@ -27,18 +26,17 @@ def show_methods(output: Output) -> None:
         if row["settings"]:
             output.line(Text(f"    has {', '.join('--' + each.replace('_', '-') for each in row['settings'])}", "dim"))
         for option, about in row["options"].items():
-            default = "by data and variant" if about["default"] in (None, "") else about["default"]
+            default = "…" if about["default"] in (None, "") else about["default"]
             output.line(f"    --set {option}={default}   {about['help']}")
 
 
 def _row(objective: Any, aliases: list[str]) -> dict[str, Any]:
+    from ..training.options import option_fields
+
     return {
         "aliases": aliases,
         "summary": objective.summary_line,
         "paper": objective.paper,
         "settings": sorted(objective.takes),
-        "options": {
-            f"{objective.prefix}.{field.name}": {"default": field.default, "help": field.metadata["help"]}
-            for field in dataclasses.fields(objective.Options)
-        },
+        "options": {name: {"default": field.default, "help": field.metadata["help"]} for name, field in option_fields(objective).items()},
     }

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..training.config import TrainConfig
+from .completion import ARCHITECTURES, METHODS, data_sets, one_of
 
 __all__ = [
     "SHARED",
@@ -27,6 +28,7 @@ __all__ = [
     "Plugin",
     "Quiet",
     "Seed",
+    "SkipBad",
     "Threshold",
     "Trust",
     "axis_list",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 OFF = ("samples", "target_mse")  # settings whose None means "not used"
+OFFERED = {"data": data_sets, "method": one_of(METHODS), "arch": one_of(ARCHITECTURES)}
 SHARED = "Shared options"
 CODES = "Where codes come from (for models that carry none)"
 
@@ -44,7 +47,7 @@ Model = Annotated[
 ]
 Threshold = Annotated[float, typer.Option(metavar="FLOAT", help="Share of the total relevance that the active axes exceed, in (0, 1].")]
 
-Data = Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Encode these data.", rich_help_panel=CODES)]
+Data = Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Encode these data.", autocompletion=data_sets, rich_help_panel=CODES)]
 Latents = Annotated[Path | None, typer.Option(metavar="FILE", help="Take codes from this .npz, .npy or .csv file.", rich_help_panel=CODES)]
 AssumePrior = Annotated[bool, typer.Option("--assume-prior", metavar="", help="Assume codes z ~ N(0, I).", rich_help_panel=CODES)]
 
@@ -74,6 +77,7 @@ DataRoot = Annotated[
         metavar="DIR", help="Folder of named data sets. \\[default: $ARDTOOL_DATA, else ./data]", show_default=False, rich_help_panel=SHARED
     ),
 ]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", metavar="", help="Leave out images that cannot be decoded.", rich_help_panel=SHARED)]
 
 
 def setting(name: str, *, panel: str | None = None) -> Any:
@@ -81,12 +85,13 @@ def setting(name: str, *, panel: str | None = None) -> Any:
     field = next(each for each in dataclasses.fields(TrainConfig) if each.name == name)
     kind, choices = _kind(typing.get_type_hints(TrainConfig)[name])
     described = f" One of {', '.join(choices)}." if kind == "NAME" else ""
-    default = "by the data" if field.default is None else f"{field.default}"
+    default = "by data and method" if field.default is None else f"{field.default}"
     return typer.Option(
         f"--{name.replace('_', '-')}",
         metavar=kind,
         help=f"{field.metadata['help']}{described}" + ("" if name in OFF else f" \\[default: {default}]"),
         show_default=False,
+        autocompletion=OFFERED.get(name) or (one_of(choices) if choices else None),
         rich_help_panel=panel or SHARED,
     )
 

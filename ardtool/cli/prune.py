@@ -20,6 +20,7 @@ from .options import (
     Plugin,
     Quiet,
     Seed,
+    SkipBad,
     Trust,
     axis_list,
 )
@@ -93,6 +94,7 @@ def prune(
     latents: Latents = None,
     assume_prior: AssumePrior = False,
     data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -132,8 +134,11 @@ def prune(
             plugin=plugin,
             trust=trust,
             data_root=data_root,
+            skip_bad=skip_bad,
         )
     output.result(result, lambda: _show(output, result))
+    for text in result.warnings:
+        output.warn(text)
 
 
 def _show(output: Output, result: PruneResult) -> None:
@@ -174,11 +179,17 @@ def _show(output: Output, result: PruneResult) -> None:
 
 
 def _change(values: dict[str, Any], unit: str) -> str:
-    """1,204 → 602 (−50.0 %)."""
+    """1,204 → 602 (−50.0 %), 1,204 → 1,204 (no change)."""
     before, after = values["before"], values["after"]
-    share = f" ({100 * (after / before - 1):+.1f} %)".replace("-", "−") if before and before != after else ""
+    share = f" ({_share(after / before - 1)})" if before else ""
     shown = [f"{value:,}" if isinstance(value, int) else f"{value:.3g}" for value in (before, after)]
     return f"{shown[0]} → {shown[1]}{unit}{share}"
+
+
+def _share(change: float) -> str:
+    """−50.0 %, +0.3 %, <0.1 % where one digit shows nothing of it, no change."""
+    shown = f"{100 * change:+.1f} %".replace("-", "−")
+    return "no change" if change == 0 else "<0.1 %" if shown[1:] == "0.0 %" else shown
 
 
 def _times(seconds: dict[str, float]) -> str:

@@ -24,6 +24,7 @@ from .options import (
     Plugin,
     Quiet,
     Seed,
+    SkipBad,
     Threshold,
     Trust,
     share,
@@ -89,6 +90,7 @@ def relevance(
     latents: Latents = None,
     assume_prior: AssumePrior = False,
     data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -124,6 +126,7 @@ def relevance(
             plugin=plugin,
             trust=trust,
             data_root=data_root,
+            skip_bad=skip_bad,
             report=report,
             command=shlex.join(["ardtool", *sys.argv[1:]]) if report is not None else None,
         )

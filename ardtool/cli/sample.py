@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import AssumePrior, Data, DataRoot, Device, Force, Granularity, Json, Latents, Model, Plugin, Quiet, Seed, Trust
+from .options import AssumePrior, Data, DataRoot, Device, Force, Granularity, Json, Latents, Model, Plugin, Quiet, Seed, SkipBad, Trust
 
 __all__ = ["sample"]
 
@@ -37,6 +37,7 @@ def sample(
     assume_prior: AssumePrior = False,
     granularity: Granularity = "channel",
     data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -66,6 +67,9 @@ def sample(
             seed=seed,
             device=device,
             data_root=data_root,
+            skip_bad=skip_bad,
             force=force,
         )
     output.result(result, lambda: output.wrote_files(result))
+    for text in result.warnings:
+        output.warn(text)

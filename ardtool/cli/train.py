@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from .processes import speaks, when_ended
 from .settings import assignments, merged, unfinished_run
 
 if TYPE_CHECKING:
-    from ..commands.train import TrainResult
     from .rendering import Output
 
 __all__ = ["train"]
@@ -107,7 +105,7 @@ def train(
         float,
         typer.Option(
             metavar="MINUTES",
-            help=f"Save this often within an epoch, beside after each epoch. \\[default: {CHECKPOINT_MINUTES:g}]",
+            help=f"Save this often within an epoch, too, not only after it. \\[default: {CHECKPOINT_MINUTES:g}]",
             show_default=False,
             rich_help_panel=RUN,
         ),
@@ -190,6 +188,7 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
         from ..commands.train import train as fit
         from ..commands.train_report import write_report
     from .progress import TrainingProgress
+    from .trained import show, show_next, show_profile
 
     with TrainingProgress(output, again_options(device, options)) as progress:
         when_ended(progress.lost)
@@ -213,12 +212,12 @@ def _train(output: Output, settings: Any, *, device: str, **options: Any) -> Non
                 write_report(result, device)
         except ArdtoolError as error:  # the model is safe; a picture that cannot be drawn must not hide that
             problem = error.message
-    output.result(result, lambda: _show(output, result))
+    output.result(result, lambda: show(output, result))
     if result.profile is not None:
-        _show_profile(output, result.profile)
+        show_profile(output, result.profile)
     if problem is not None:
         output.warn(f"not all pictures were drawn: {problem}")
-    _say_next(output, result)
+    show_next(output, result)
 
 
 def again_options(device: str, options: Mapping[str, Any]) -> list[str]:
@@ -232,83 +231,3 @@ def again_options(device: str, options: Mapping[str, Any]) -> list[str]:
     if options["checkpoint_minutes"] != CHECKPOINT_MINUTES:
         again += ["--checkpoint-minutes", f"{options['checkpoint_minutes']:g}"]
     return again
-
-
-def _show(output: Output, result: TrainResult) -> None:
-    from rich.text import Text
-
-    from .rendering import counted, number
-    from .tables import headline, show_axes
-
-    if result.repeated:
-        output.note("This very run has finished already; here it is again. Train once more with --force.")
-        output.note()
-    output.line(headline(result.relevance))
-    if result.known_factors is not None:
-        output.line(Text(f"the data have {result.known_factors} known factors", "dim"))
-    if result.own_count is not None:
-        missed = f"; its target was missed: {result.own_count['reason']}" if result.own_count["constraint_met"] is False else ""
-        output.line(Text(f"the method's own count: {len(result.own_count['axes'])} {result.own_count['notion']}{missed}", "dim"))
-    output.line()
-    show_axes(output, result.relevance, full=False)
-    output.line()
-    output.line(
-        Text(
-            f"validation MSE {number(result.validation_mse)} · {counted(result.epochs, 'epoch')} in {duration(result.seconds)} · "
-            f"{number(result.samples_per_second)} samples/s",
-            "dim",
-        )
-    )
-    files = sorted(path.name for path in Path(result.run).iterdir() if path.is_file() and not path.name.startswith("."))
-    output.line(Text.assemble(("wrote " if not result.repeated else "in ", "dim"), result.run, (f"  {'  '.join(files)}", "dim")))
-
-
-def _show_profile(output: Output, profile: dict[str, Any]) -> None:
-    """Where the time went and how much of the hardware was used, on stderr."""
-    from rich.text import Text
-
-    from .rendering import number, percent
-
-    shares = " · ".join(f"{phase} {percent(share)} %" for phase, share in profile["shares"].items())
-    rate, bound = (number(profile[name] / 1e9) for name in ("flops_per_second", "matrix_flops_per_second"))
-    memory = "" if profile["peak_memory"] is None else f" · peak memory {number(profile['peak_memory'] / 2**20)} MiB"
-    lines = (
-        f"{profile['steps']} steps in {profile['precision']} on {profile['device']} · data: {profile['data']}{memory}",
-        f"time: {shares}",
-        f"{number(profile['samples_per_second'])} samples/s × {number(profile['flops_per_sample'] / 1e6)} MFLOP = {rate} GFLOP/s, "
-        f"{percent(profile['utilisation'])} % of the {bound} GFLOP/s of a large matrix product",
-    )
-    output.note()
-    for label, line in zip(("profile", "", ""), lines, strict=True):
-        output.note(Text.assemble((f"{label:<8}", "dim"), line))
-
-
-def _say_next(output: Output, result: TrainResult) -> None:
-    """Warnings and the commands that come next, on stderr."""
-    from rich.text import Text
-
-    for warning in result.warnings:
-        output.note()
-        output.warn(warning)
-    if output.as_json:
-        return
-    newest = Path(result.run).parent == Path("runs") and not result.repeated
-    model = "" if newest else f" {shlex.quote(result.run)}"
-    steps = {
-        f"ardtool relevance{model}": "every number of every axis",
-        f"ardtool traverse{model} --out grid.png": "what each axis does",
-        f"ardtool sample{model}": "new data",
-        f"ardtool prune{model} --out small.safetensors": "the smaller model",
-    }
-    width = max(map(len, steps))
-    output.note()
-    for label, (command, meaning) in zip(["next", *[""] * (len(steps) - 1)], steps.items(), strict=True):
-        output.note(Text.assemble((f"{label:<6}", "dim"), f"{command:<{width}}", (f"   {meaning}", "dim")))
-
-
-def duration(seconds: float) -> str:
-    """8.2 s, 3 min 5 s, 2 h 14 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

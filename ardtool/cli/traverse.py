@@ -20,6 +20,7 @@ from .options import (
     Plugin,
     Quiet,
     Seed,
+    SkipBad,
     Trust,
     axis_list,
 )
@@ -43,6 +44,7 @@ def traverse(
     assume_prior: AssumePrior = False,
     granularity: Granularity = "channel",
     data_root: DataRoot = None,
+    skip_bad: SkipBad = False,
     device: Device = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -75,5 +77,8 @@ def traverse(
             plugin=plugin,
             trust=trust,
             data_root=data_root,
+            skip_bad=skip_bad,
         )
     output.result(result, lambda: output.wrote_files(result))
+    for text in result.warnings:
+        output.warn(text)

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Posterior
-from ..data.image_files import reason_of
-from ..errors import DataError
+from ..errors import DataError, reason_of
 from ..latent.axes import LatentAxes
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _context(path: Path, arrays: dict[str, np.ndarray], rows: int) -> Tensor | N
     _check_numbers(path, "contexts", context)
     if context.ndim == 0 or len(context) != rows:
         raise DataError(f"{path} holds {rows} codes and a context of another length.", "Make the file with `ardtool encode`.")
-    return torch.from_numpy(context)
+    return torch.from_numpy(context.astype(context.dtype.newbyteorder("="), copy=False))
 
 
 def _read_numpy(path: Path) -> dict[str, np.ndarray]:

@@ -65,7 +65,8 @@ def convert(path: str | Path, *, out: str | Path, force: bool = False) -> Conver
     """
     path, out = Path(path), Path(out)
     if out.suffix != ".safetensors":
-        raise ConfigError(f"--out is {out}; expected a .safetensors file.", f"Use --out {out.with_suffix('.safetensors')}.")
+        example = (out if out.name else out / path.stem).with_suffix(".safetensors")
+        raise ConfigError(f"--out is {out}; expected a .safetensors file.", f"Use --out {example}.")
     kind = identify(path)
     if kind.kind not in PICKLED:
         raise _refusal(path, kind)

@@ -13,7 +13,7 @@ from ..latent.pruning import full_codes
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
 from ..storage.model_file import SavedModel
 from .codes_file import StoredCodes, read_codes
-from .inputs import data_for
+from .inputs import data_for, warnings_of
 from .opening import ModelLike, choose_device, codes_for, encode_all, open_model
 from .relevance import active_axes_of
 from .sample import ARRAYS, PICTURES, FilesResult, decode_in_units, in_users_range, pixel_range
@@ -31,9 +31,10 @@ def encode(
     granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
 ) -> FilesResult:
     """Write the codes of data: posterior means and log variances (.npz, with the indices of the axes), or means alone (.npy, .csv).
 
@@ -49,6 +50,7 @@ def encode(
         plugin: the name or file of the plugin that reads a foreign model.
         trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
 
     Raises:
         ArdtoolError: with one line that says what to change.
@@ -61,7 +63,7 @@ def encode(
         raise ConfigError(f"--axes is '{axes}'; --axes must be all or active.", "active keeps the relevant axes alone.")
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-    data_set = data_for(opened, data, data_root, split)
+    data_set = data_for(opened, data, data_root, split, skip_bad=skip_bad)
     posterior = encode_all(opened.autoencoder, data_set, chosen)
     latent = opened.latent_axes
     kept = list(range(latent.count))
@@ -82,7 +84,7 @@ def encode(
         save_array(path, columns=[f"axis_{element}" for element in elements], mean=mean.reshape(len(mean), -1))
     else:
         save_array(path, mean=mean)
-    return FilesResult("ardtool.encode/1", [str(path)], list(mean.shape), kept, seed)
+    return FilesResult("ardtool.encode/1", [str(path)], list(mean.shape), kept, seed, warnings_of(data_set))
 
 
 def decode(
@@ -91,7 +93,7 @@ def decode(
     codes: str | Path,
     out: str | Path,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
 ) -> FilesResult:
     """Decode codes from a file that `encode` wrote, or an array with shape (N, L); axes that the file lacks are held at their mean.

@@ -11,9 +11,9 @@ from ..latent.axes import Granularity
 from ..training.processes import joined
 from .evaluating.record import metrics_path, save
 from .evaluating.subject import Progress, Request, Subject
-from .evaluating.table import METRICS, chosen_metrics, measured
+from .evaluating.table import METRICS, check_has_effect, chosen_metrics, measured
 from .evaluating.values import EvaluateResult, Measured, MetricValue
-from .inputs import scaled_for, unscaled_for
+from .inputs import scaled_for, unscaled_for, warnings_of
 from .opening import ModelLike, choose_device, open_model
 
 __all__ = ["METRICS", "EvaluateResult", "MetricValue", "evaluate"]
@@ -25,11 +25,11 @@ def evaluate(
     model: ModelLike = None,
     *,
     data: Any,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     granularity: Granularity = "channel",
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
     progress: Progress | None = None,
     **request: Any,
@@ -43,7 +43,7 @@ def evaluate(
     Arguments:
         model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
         data: a name, a path, a `DataSet`, or samples with shape (N, *input_shape) in the units of the training data.
-        metrics: names in `METRICS`, names of groups, or `all`; None for the usual ones, as far as the model has them.
+        metrics: names in `METRICS`, names of groups, or `all`, as "mse,fid" or a list; None for the usual ones that the model has.
         out: where the numbers go as JSON; None for metrics.json beside model.safetensors, NAME.metrics.json beside another NAME.
         granularity: whether the axes of a latent map are its channels or its elements.
         device: auto, cpu, cuda[:i] or mps.
@@ -53,14 +53,15 @@ def evaluate(
         request: how to measure, by the names of `Request`: samples, seed, features, generated, factors, data_root, …
 
     Raises:
-        ConfigError: an unknown metric, or one that was named and that the model or the data cannot have.
+        ConfigError: an unknown metric, one that was named and that the model or the data cannot have, or a request that has no effect.
     """
     wanted = chosen_metrics(metrics)
-    how = Request(**request).validated()
+    how = Request(**request, plugin=plugin, trust=trust).validated()
+    check_has_effect(how, wanted)
     with joined(device) as processes:
         chosen = choose_device(processes.device)
         opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-        unscaled = processes.in_turn(lambda: unscaled_for(opened, data, how.data_root))
+        unscaled = processes.in_turn(lambda: unscaled_for(opened, data, how.data_root, skip_bad=how.skip_bad))
         is_named = isinstance(data, str) and data in {each.name for each in catalogue()}
         scaled = scaled_for(opened, unscaled)
         subject = Subject(opened, unscaled, scaled, how, chosen, progress, is_named=is_named, processes=processes)
@@ -75,7 +76,7 @@ def evaluate(
 def _result(subject: Subject, found: list[Measured], left_out: dict[str, str], path: Path | None) -> EvaluateResult:
     model = subject.model
     on_training_data = subject.data_sha256 == (model.metadata.get("data") or {}).get("sha256")
-    notes = [TRAINING_DATA] if on_training_data else []
+    notes = [*([TRAINING_DATA] if on_training_data else []), *warnings_of(subject.unscaled)]
     return EvaluateResult(
         model=str(model.path or type(model.autoencoder).__name__),
         data=subject.unscaled.name,

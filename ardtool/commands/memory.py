@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..autoencoder import Autoencoder
 from ..errors import ConfigError
-from ..latent.chunks import MEMORY_BUDGET, AllocatedBytes, Shortage, decode_footprint, out_of_memory, within_memory
+from ..latent.chunks import MEMORY_BUDGET, AllocatedBytes, Shortage, decode_footprint, encoded, out_of_memory, within_memory
 
 __all__ = ["MOST_ROWS", "budget_for", "decoding_rows", "encoding_rows", "parse_bytes", "resident_bytes"]
 
@@ -84,7 +84,7 @@ def encoding_rows(model: Autoencoder, x: Tensor, memory: int = MEMORY_BUDGET) ->
     totals = []
     for rows in (1, 2):
         with AllocatedBytes() as allocated:
-            found = within_memory(lambda rows=rows: model.encode(x[:rows]))
+            found = within_memory(lambda rows=rows: encoded(model, x[:rows]))
         if isinstance(found, Shortage):
             if rows == 1:
                 raise out_of_memory(found.said)

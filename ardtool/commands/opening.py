@@ -63,7 +63,7 @@ def choose_device(device: str) -> torch.device:
 def open_model(
     model: ModelLike,
     device: torch.device | str = "cpu",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     *,
     trust: bool = False,
     granularity: Granularity = "channel",
@@ -116,7 +116,7 @@ def _open_object(model: Any, device: torch.device | str) -> SavedModel:
     return opened
 
 
-def _is_our_own(path: Path, plugin: str | None) -> bool:
+def _is_our_own(path: Path, plugin: str | Path | None) -> bool:
     """Whether ardtool itself reads a path: its own files always, tensors without a description unless a plugin wants them."""
     if is_ardtool_file(path):
         return True
@@ -171,9 +171,11 @@ def codes_for(
         most = max(MOST_CODES if latent_dim <= MOST_COVARIANCES else MOST_MAPS, rows)
         chosen = torch.randperm(len(data), generator=generator)[:most]
         posterior = encode_all(model.autoencoder, data, device, chosen, memory=memory, processes=processes)
-        return _summarise(model, posterior, "data", rows, generator)
+        return _summarise(model, posterior, "data", slice(0, rows), generator)
     if latents is not None:
-        return _summarise(model, read_codes(latents, model.latent_axes).posterior(), "latents", rows, generator)
+        posterior = read_codes(latents, model.latent_axes).posterior()
+        drawn = torch.randperm(len(posterior), generator=generator)[:rows]  # files are sorted, by class or by factor
+        return _summarise(model, posterior, "latents", drawn, generator)
     if assume_prior:
         reference = Posterior(torch.randn(rows, latent_dim, generator=generator))
         one = torch.ones(latent_dim, dtype=torch.float64)
@@ -232,10 +234,11 @@ def _check_codes(posterior: Posterior, samples: int, latent_dim: int) -> None:
             )
 
 
-def _summarise(model: SavedModel, posterior: Posterior, source: Any, rows: int, generator: torch.Generator) -> LatentCodes:
-    """Moments of sampled codes; for an ARD model the prior is estimated from them with the hyperprior of its training (Eq. 8, 9)."""
+def _summarise(model: SavedModel, posterior: Posterior, source: Any, rows: Tensor | slice, generator: torch.Generator) -> LatentCodes:
+    """Moments of sampled codes, with some rows as reference; for an ARD model the prior is estimated from them with the hyperprior of its
+    training (Eq. 8, 9)."""
     former = model.codes.prior if model.codes is not None else None
-    reference = posterior.rows(slice(0, rows))
+    reference = posterior.rows(rows)
     if former is None:
         parts = [CodeStatistics.of(posterior.rows(part).sample(generator)) for part in _slices(len(posterior))]
         return LatentCodes(reduce(CodeStatistics.merged, parts), reference, None, source)

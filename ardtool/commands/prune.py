@@ -23,7 +23,7 @@ from ..report.figures import save_figure
 from ..storage.model_file import SavedModel
 from ..storage.record import write_record
 from .estimation import BASES, Basis, Request
-from .inputs import data_for
+from .inputs import data_for, warnings_of
 from .opening import ModelLike, choose_device, codes_for, encode_all, open_model
 from .pruning.choice import Choice, read_choice
 from .pruning.files import Targets, check_can_be_saved, decoder_bytes, plan_files, put_in_place, write_exports
@@ -56,9 +56,10 @@ def prune(
     force: bool = False,
     seed: int = 0,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
 ) -> PruneResult:
     """Write a smaller model that keeps the active axes, or as many or few as one of the other choices says.
 
@@ -85,6 +86,7 @@ def prune(
         plugin: the name or file of the plugin that reads a foreign model.
         trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
 
     Raises:
         ConfigError: options contradict each other or are out of range, or an output file exists.
@@ -96,7 +98,7 @@ def prune(
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     check_can_be_saved(opened, targets)
-    data_set = None if data is None else data_for(opened, data, data_root)
+    data_set = None if data is None else data_for(opened, data, data_root, skip_bad=skip_bad)
     # a model that carries codes is measured by them, whatever the data are for
     source = data_set if opened.codes is None and latents is None and not assume_prior else None
     codes = codes_for(opened, data=source, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
@@ -110,7 +112,7 @@ def prune(
     metadata = pruned_metadata(opened, codes, selection.space, basis, pruning, equality, isinstance(network, NetworkAutoencoder))
     saved = SavedModel(network, selection.space.codes(codes), metadata, targets.exports.get("safetensors"), opened.scaling)
     result = _result(opened, saved, pruning, equality, selection, meter, basis)
-    return _write(saved, result, selection, meter, targets, plugin)
+    return _write(saved, replace(result, warnings=warnings_of(data_set)), selection, meter, targets, plugin)
 
 
 def _check_options(choice: Choice, basis: str, has_data: bool, has_plot: bool) -> None:
@@ -190,7 +192,7 @@ def _write(
     selection: Selection,
     meter: Meter,
     targets: Targets,
-    plugin: str | None,
+    plugin: str | Path | None,
 ) -> PruneResult:
     """Write all files aside, check each in a fresh process, and put them in place together."""
     codes, expected = expected_outputs(meter.model, selection.space, meter.reference)

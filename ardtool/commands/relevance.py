@@ -17,7 +17,7 @@ from ..latent.relevance import AxisRelevance
 from ..storage.model_file import SavedModel
 from ..training.processes import joined
 from .estimation import BASES, ESTIMATORS, Basis, Estimator, Request, estimate
-from .inputs import data_for
+from .inputs import data_for, warnings_of
 from .memory import budget_for
 from .opening import MOST_CODES, ModelLike, choose_device, codes_for, open_model
 
@@ -106,9 +106,10 @@ def relevance(
     max_memory: str | int | None = None,
     seed: int = 0,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
     report: str | Path | None = None,
     command: str | None = None,
 ) -> RelevanceResult:
@@ -130,6 +131,7 @@ def relevance(
         plugin: the name or file of the plugin that reads a foreign model.
         trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
         report: write a page of it all to this .html file; with `data` it reconstructs some of them.
         command: that the page says it was made by.
 
@@ -144,19 +146,19 @@ def relevance(
     with joined(device) as processes:
         chosen = choose_device(processes.device)
         opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-        data_set = None if data is None else processes.in_turn(lambda: data_for(opened, data, data_root))
+        data_set = None if data is None else processes.in_turn(lambda: data_for(opened, data, data_root, skip_bad=skip_bad))
         sources = {"data": data_set, "latents": latents, "assume_prior": assume_prior}
         rows = max(REFERENCE_ROWS, samples or 0, 0 if tolerance is None else MOST_CODES)
         memory = budget_for(max_memory, chosen)
         codes = codes_for(opened, **sources, rows=rows, seed=seed, device=chosen, memory=memory, processes=processes)
         memory = budget_for(max_memory, chosen)
-        request = Request(samples, tolerance, threshold, convention, estimator, basis, seed, chosen, memory, processes)
+        request = Request(samples, tolerance, float(threshold), convention, estimator, basis, seed, chosen, memory, processes)
         found = score_model(opened, codes, request)
         if report is not None and processes.is_first:
             examples = None if data_set is None else examples_of(data_set)
             write_page(Path(report), opened, codes, found, examples=examples, device=chosen, seed=seed, command=command)
     # of data that were not made for this model, what had to be done to them matters
-    notes = data_set.notes if data_set is not None and opened.method == "foreign" else ()
+    notes = data_set.notes if data_set is not None and opened.method == "foreign" else warnings_of(data_set)
     return replace(found, warnings=(*found.warnings, *notes))
 
 

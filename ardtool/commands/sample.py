@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -16,11 +16,11 @@ from ..latent.axes import Granularity
 from ..latent.chunks import in_pieces
 from ..latent.codes import LatentCodes
 from ..latent.jacobian import inference_mode
-from ..latent.sampling import Sampler, draw_codes
+from ..latent.sampling import Sampler, check_sampler, draw_codes
 from ..storage.atomic import write_folder
 from ..storage.images import image_grid, save_array, save_picture, to_uint8
 from ..storage.model_file import SavedModel
-from .inputs import data_for, saved_pixel_map
+from .inputs import data_for, saved_pixel_map, warnings_of
 from .memory import decoding_rows
 from .opening import ModelLike, choose_device, codes_for, measured_by, open_model
 from .relevance import active_axes_of
@@ -42,6 +42,7 @@ class FilesResult:
         shape: shape of the array behind them.
         axes: latent axes that varied: channels or elements of maps.
         seed: the seed that made them.
+        warnings: what to keep in mind about them, one sentence each.
     """
 
     schema: str
@@ -49,9 +50,13 @@ class FilesResult:
     shape: list[int]
     axes: list[int]
     seed: int
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        if not self.warnings:
+            del values["warnings"]
+        return values
 
 
 def sample(
@@ -67,9 +72,10 @@ def sample(
     granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
     force: bool = False,
 ) -> FilesResult:
     """Draw n codes, decode them, write the result.
@@ -88,6 +94,7 @@ def sample(
         plugin: the name or file of the plugin that reads a foreign model.
         trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
         force: replace a folder that holds something.
 
     Raises:
@@ -95,19 +102,18 @@ def sample(
     """
     if not 1 <= n <= MOST_SAMPLES:
         raise ConfigError(f"-n is {n}; expected 1 to {MOST_SAMPLES:,}.", "64 fill a picture.")
-    if sampler is not None and sampler not in get_args(Sampler):
-        raise ConfigError(f"--sampler is '{sampler}'; expected one of {', '.join(get_args(Sampler))}.", "Leave it out for the usual one.")
+    check_sampler(sampler)
     path = Path(out)
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
     _check_out(path, tuple(opened.autoencoder.input_shape), force)
-    data_set = None if data is None else data_for(opened, data, data_root)
+    data_set = None if data is None else data_for(opened, data, data_root, skip_bad=skip_bad)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
     latent = opened.latent_axes
     axes = list(range(latent.count)) if all_axes else sorted(active_axes_of(measured_by(opened, codes), codes, chosen)[0])
     z, context = drawn_codes(opened, codes, n, axes, seed, sampler)
     values = decode_in_units(opened, z, chosen, context)
-    return FilesResult("ardtool.sample/1", _write(opened, values, path), list(values.shape), axes, seed)
+    return FilesResult("ardtool.sample/1", _write(opened, values, path), list(values.shape), axes, seed, warnings_of(data_set))
 
 
 def drawn_codes(

@@ -52,9 +52,7 @@ class TensorBoardLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ConfigError(
-                "--tensorboard needs tensorboard, which is not installed.", "`pip install 'ardtool[tensorboard]'`."
-            ) from error
+            raise ConfigError("--tensorboard needs tensorboard, which is not installed.", "`pip install tensorboard`.") from error
         self._open = SummaryWriter
         self._writer: Writer | None = None
         self._run: TrainingRun | None = None

@@ -146,7 +146,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     out: str | Path | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
     force: bool = False,
@@ -166,7 +166,8 @@ def train(
 
     Arguments:
         config: all settings.
-        settings: or single ones by name: `train(data="sprites", latent=16)`; those of `TrainConfig`.
+        settings: or single ones by name: `train(data="sprites", latent=16)`; those of `TrainConfig`. Options of a method by group,
+            `rae={"variant": "gp"}`, or by dotted name, `options={"rae.variant": "gp"}`.
         out: the run folder; None for one under `runs/` named after data, method, L and seed.
         data_root: where named data sets lie.
         device: auto, cpu, cuda[:i] or mps; of several processes each takes a GPU of its own.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..latent.precision import VARIANCE_RANGE
-from ..training.convergence import count_stood_still, late_descent
+from ..training.convergence import count_stood_still, late_beta, late_descent, late_rate
 from ..training.loop import TrainingRun
 from ..training.precision import float32_settings
 from ..version import __version__
@@ -20,6 +20,8 @@ __all__ = ["relevance_record", "run_metadata", "warnings_of"]
 
 TARGET_TOLERANCE = 0.1
 LATE_DESCENT = 0.01
+LATE_RATE = 0.01  # of the loss, an epoch
+LATE_BETA = 0.05  # of β; its running error wavers by less
 
 
 def relevance_record(scores: RelevanceResult) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
         "own_count": None if (own := run.objective.own_count()) is None else asdict(own),
         "settings": run.config.to_dict(),
         "identity": identity,
-        "likelihood": {"kind": run.config.likelihood, "beta": last.state.get("beta")},
+        "likelihood": {"kind": run.config.likelihood, "beta": run.objective.likelihood_beta(last.validation)},
         "data": {
             "name": data.name,
             "shape": list(data.shape),
@@ -67,6 +69,8 @@ def run_metadata(run: TrainingRun, identity: dict[str, Any]) -> dict[str, Any]:
             "active_trace": [[each.epoch, each.active] for each in run.history if each.active is not None],
             "converged": count_stood_still(run.history),
             "late_descent": late_descent(run.history) if run.losses_are_comparable else None,
+            "late_rate": late_rate(run.history) if run.losses_are_comparable else None,
+            "late_beta": late_beta(run.history) if run.config.beta == "auto" else None,
             "device": str(run.device),
             "threads": torch.get_num_threads(),
             **float32_settings(run.config.precision, run.device),
@@ -82,13 +86,19 @@ def warnings_of(settings: dict[str, Any], record: dict[str, Any]) -> tuple[str, 
     """What a user should know before trusting the count."""
     found = []
     epochs, again = record["epochs"], f"train longer, e.g. --epochs {2 * record['epochs']} (a run of its own)"
+    descent, rate = (record.get(name) or 0.0 for name in ("late_descent", "late_rate"))
     if len(record["active_trace"]) < 2:
         found.append(f"{epochs} epoch is too short to judge whether training has converged; {again}")
     elif not record["converged"]:
         found.append(f"the number of active axes still moved in the last tenth of the epochs; {again}")
-    elif (record.get("late_descent") or 0) > LATE_DESCENT:
-        share = f"the last tenth of the epochs brought {100 * record['late_descent']:.0f} % of its descent"
-        found.append(f"the validation loss was still falling ({share}), so the count may not be final; {again}")
+    elif descent > LATE_DESCENT or rate > LATE_RATE:
+        slow = f"by {100 * rate:.1f} % an epoch"
+        how = f"the last tenth of the epochs brought {100 * descent:.0f} % of its descent" if descent > LATE_DESCENT else slow
+        found.append(f"the validation loss was still falling ({how}), so the count may not be final; {again}")
+    before, after = record.get("late_beta") or (1.0, 1.0)
+    if abs(after / before - 1) > LATE_BETA:
+        moved = f"it {'fell' if after < before else 'rose'} from {before:.3g} to {after:.3g} over the last tenth of the epochs"
+        found.append(f"β had not settled: {moved}, so the count may not be final; {again}")
     target, reached = settings["target_mse"], record["validation"]["mse"]
     if target is not None and abs(reached / target - 1) > TARGET_TOLERANCE:
         found.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -17,7 +17,7 @@ from ..report.figures import save_figure, traversal_figure, traversal_frames, ve
 from ..storage.images import save_gif, to_uint8
 from ..storage.model_file import SavedModel
 from .axis_factors import axis_factors
-from .inputs import data_for
+from .inputs import data_for, warnings_of, whole_numbers
 from .opening import ModelLike, choose_device, codes_for, measured_by, open_model
 from .relevance import active_axes_of
 from .sample import FilesResult, decode_in_units, pixel_range
@@ -43,7 +43,7 @@ def traverse(
     model: ModelLike = None,
     *,
     out: str | Path,
-    axes: Literal["relevant", "all"] | Sequence[int] = "all",
+    axes: str | Sequence[int] = "all",
     sigmas: float = 3.0,
     steps: int = 9,
     gif: bool = False,
@@ -54,9 +54,10 @@ def traverse(
     granularity: Granularity = "channel",
     seed: int = 0,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
 ) -> TraversalResult:
     """Move one axis at a time over ±sigmas standard deviations of its codes and draw what the decoder makes of it.
 
@@ -65,7 +66,7 @@ def traverse(
     Arguments:
         model: a path, a run folder, an object with `encode` and `decode`, or None for the newest run.
         out: a .png, .svg, .pdf or .gif file.
-        axes: all of them, the relevant ones, or a list; always drawn by descending relevance.
+        axes: `all` of them, the `relevant` ones, or indices as a list or as in "0,3"; always drawn by descending relevance.
         sigmas: how far an axis is moved to each side, in its standard deviations, > 0.
         steps: columns; an odd number has the unchanged code in the middle.
         gif: write an animation beside the picture.
@@ -77,6 +78,7 @@ def traverse(
         plugin: the name or file of the plugin that reads a foreign model.
         trust: load models whose loading can run foreign code.
         data_root: where named data sets lie.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
 
     Raises:
         ArdtoolError: with one line that says what to change.
@@ -86,13 +88,17 @@ def traverse(
     if not 0 < sigmas < float("inf"):
         raise ConfigError(f"--range is {sigmas:g}; expected a positive number of standard deviations.", "3 is the paper's choice.")
     path = Path(out)
+    if isinstance(axes, str) and all(part.strip().isdigit() for part in axes.split(",")):
+        axes = whole_numbers("--axes", axes)
     if isinstance(axes, str) and axes not in ("relevant", "all"):
         raise ConfigError(f"--axes is '{axes}'; expected relevant, all or indices such as 0,3.", "`ardtool relevance` lists the axes.")
     if path.suffix.lower() not in (".png", ".svg", ".pdf", ".gif"):
         raise ConfigError(f"--out is {path}; expected a .png, .svg, .pdf or .gif file.", "Use --out grid.png.")
     chosen = choose_device(device)
     opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
-    data_set = None if data is None else data_for(opened, data, data_root)
+    if (gif or path.suffix.lower() == ".gif") and len(opened.autoencoder.input_shape) != 3:
+        raise ConfigError("--gif needs a model of images.", "Leave --gif out; the picture shows the vectors as curves.")
+    data_set = None if data is None else data_for(opened, data, data_root, skip_bad=skip_bad)
     codes = codes_for(opened, data=data_set, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
     active, shares = active_axes_of(measured_by(opened, codes), codes, chosen)
     order = _rows(axes, active, shares)
@@ -114,19 +120,21 @@ def traverse(
         _draw(opened, decoded(steps), labels, relevant, len(active), traversal_offsets(steps, sigmas).tolist(), path)
         files.append(str(path))
     if gif or path.suffix.lower() == ".gif":
-        files.append(_animate(opened, decoded(max(steps, GIF_STEPS)), labels, path.with_suffix(".gif")))
-    return TraversalResult("ardtool.traverse/1", files, shape, order, seed, factors)
+        files.append(
+            _animate(opened, decoded(max(steps, GIF_STEPS)), labels, path if path.suffix.lower() == ".gif" else path.with_suffix(".gif"))
+        )
+    return TraversalResult("ardtool.traverse/1", files, shape, order, seed, warnings_of(data_set), factors)
 
 
 def _rows(axes: str | Sequence[int], active: list[int], shares: list[float]) -> list[int]:
     """The axes to draw by descending relevance."""
     ranked = sorted(range(len(shares)), key=lambda axis: (axis not in active, -shares[axis], axis))
-    if axes == "relevant":
+    if isinstance(axes, str) and axes == "relevant":
         chosen = [axis for axis in ranked if axis in active]
-    elif axes == "all":
+    elif isinstance(axes, str):
         chosen = ranked[:MOST_ROWS]
     else:
-        wanted = {int(axis) for axis in axes}
+        wanted = set(whole_numbers("--axes", axes))
         wrong = sorted(wanted - set(ranked))
         if wrong or not wanted:
             raise ConfigError(
@@ -162,8 +170,6 @@ def _draw(model: SavedModel, rows: torch.Tensor, labels: list[str], relevant: in
 
 
 def _animate(model: SavedModel, rows: torch.Tensor, labels: list[str], path: Path) -> str:
-    if rows.ndim != 5:
-        raise ConfigError("--gif needs a model of images.", "Leave --gif out; the picture shows the vectors as curves.")
     images = to_uint8(rows.flatten(0, 1), pixel_range(model))
     save_gif(traversal_frames(images.reshape(*rows.shape[:2], *images.shape[1:]), labels), path)
     return str(path)

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, reason_of
 from .dataset import DataSet, name_of
-from .image_files import reason_of
 from .images import parse_size
 from .pixels import PixelMap, guess_map, to_unit
 
@@ -76,7 +75,8 @@ def data_of(samples: Any, *, as_pixels: bool = False, pixel_map: PixelMap | None
     """The data set of a tensor, an array, or whatever NumPy makes an array of, with shape (N, ...).
 
     Arguments:
-        samples: uint8 stays what it is, all else becomes float32, or float64 where it has two dimensions and is no float32.
+        samples: vectors (N, D) become float32 or float64. Of all else uint8 stays what it is, a picture's bytes, and the rest becomes
+            float32.
         as_pixels: bring the values to [0, 1] by `pixel_map`, as `open_arrays` does.
 
     Raises:
@@ -96,7 +96,7 @@ def data_of(samples: Any, *, as_pixels: bool = False, pixel_map: PixelMap | None
     if as_pixels:
         values, used = _pixels("The array", array.copy(), pixel_map, [])  # mapping may write into it
         return DataSet("array", values, (0.0, 1.0), pixel_map=used)
-    if array.ndim == 2 and array.dtype != np.uint8:
+    if array.ndim == 2:
         return DataSet("array", vectors_of("The array", array))
     _check_finite("The array", array)
     return DataSet("array", _tensor(array if array.dtype == np.uint8 else array.astype(np.float32)))

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError
+from ..errors import DataError, reason_of
 from .celeba import CELEBA
 from .cifar10 import CIFAR10
 from .dsprites import DSPRITES
 from .dsprites_render import DSPRITES_RENDER
 from .factors import DrawnImages
 from .fashion_mnist import FASHION_MNIST
-from .image_files import EXTENSIONS, is_archive, reason_of
+from .image_files import EXTENSIONS, is_archive
 from .imagenet32 import IMAGENET32
 from .mnist import MNIST
 from .named import NamedSet
@@ -57,7 +57,7 @@ def open_data(
     name: str,
     *,
     split: str = "train",
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     image_size: str | tuple[int, int] = "auto",
     pixel_map: MapChoice = "guess",
     channels: int | None = None,
@@ -88,7 +88,7 @@ def open_data(
     if split not in SPLITS:
         raise DataError(f"Unknown split '{split}'; expected {' or '.join(SPLITS)}.")
     if name in TABLE:
-        data = TABLE[name].opener(data_root or default_data_root(), split)
+        data = TABLE[name].opener(Path(data_root or default_data_root()), split)
         data = _resized(replace(data, name=name), image_size)
     else:
         images = partial(open_images, image_size=image_size, channels=channels, cache=cache, skip_bad=skip_bad, tell=tell)

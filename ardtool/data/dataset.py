@@ -69,6 +69,7 @@ class DataSet:
         paper_name: the name under which the paper's tables have its settings, where that is another.
         validation: how many samples at the end are the official validation split; 0 for "draw one".
         notes: what was done to the raw files, one sentence each, to be shown to the user.
+        left_out: the one of the notes that counts images that could not be decoded; "" where there are none.
         scaling: the standardisation that was applied to vectors, or None.
         settings: training settings that suit these data, names of `TrainConfig` fields; the user's own come first.
         pixel_map: the values in the user's units that became 0 and 1 (see `pixels.py`); None for bytes 0 to 255, and for vectors.
@@ -84,6 +85,7 @@ class DataSet:
     paper_name: str = ""
     validation: int = 0
     notes: tuple[str, ...] = ()
+    left_out: str = ""
     scaling: Scaling | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     pixel_map: PixelMap | None = None

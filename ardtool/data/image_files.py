@@ -22,16 +22,15 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from ..errors import DataError, plain, shortened
+from ..errors import DataError, reason_of
 
-__all__ = ["ARCHIVES", "EXTENSIONS", "Block", "ImageFiles", "Opener", "is_archive", "open_files", "reason_of"]
+__all__ = ["ARCHIVES", "EXTENSIONS", "Block", "ImageFiles", "Opener", "is_archive", "open_files"]
 
 EXTENSIONS = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"})
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ARCHIVES = (".zip", *TARS)
 SYSTEM = ("__MACOSX", "lost+found")  # folders that systems leave behind
 LARGEST_FILE = 128 * 2**20  # bytes of one unpacked image file
-LONGEST_REASON = 200
 BLOCK = 64  # files a thread takes at once …
 BLOCK_BYTES = 2**24  # … or fewer, where they are larger than this together
 SHOWN = 3  # names or endings listed in a message
@@ -263,12 +262,6 @@ def open_files(path: Path) -> Iterator[ImageFiles]:
 def is_archive(path: Path) -> bool:
     """Whether a file's name is that of an archive that is read."""
     return path.name.lower().endswith(ARCHIVES)
-
-
-def reason_of(error: Exception) -> str:
-    """What an error of another library says, in one line and without the full stop."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return shortened(plain(" ".join(said.split())), LONGEST_REASON).rstrip(".") or type(error).__name__
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

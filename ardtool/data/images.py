@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, reason_of
 from . import image_cache
 from .cache_file import cache_folder
 from .dataset import DataSet, name_of
 from .image_cache import Kept
 from .image_decoding import Header, decoded, header_of
-from .image_files import EXTENSIONS, Block, ImageFiles, Opener, open_files, reason_of
+from .image_files import EXTENSIONS, Block, ImageFiles, Opener, open_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ __all__ = ["open_images", "parse_size"]
 LONGEST_SIDE = 64  # pixels, for the automatic size
 SIZE_RANGE = (8, 1024)  # pixels, for a size that the user names
 NAMED = 3  # images that are left out and named in a note
+LEFT_OUT = re.compile(r"[\d,]+ of [\d,]+ images? (is|are) left out: ")  # how that note begins
 ARRAY_ENDINGS = (".npy", ".npz", ".csv", ".zip", ".tar")
 
 Result = TypeVar("Result")
@@ -88,7 +89,8 @@ def open_images(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mapped images are read-only, which PyTorch has no word for
         values = torch.from_numpy(kept.images)
-    return DataSet(name=name_of(path), values=values, value_range=(0.0, 1.0), notes=kept.notes)
+    left_out = next((note for note in kept.notes if LEFT_OUT.match(note)), "")
+    return DataSet(name=name_of(path), values=values, value_range=(0.0, 1.0), notes=kept.notes, left_out=left_out)
 
 
 def parse_size(image_size: str | tuple[int, int]) -> tuple[int, int] | None:
@@ -199,7 +201,7 @@ def _for_each(
     if bad and not skip_bad:
         first = min(bad)
         hint = "Mend or remove it." if "too large" not in bad[first] else "Shrink or remove it."
-        hint += " `ardtool train --skip-bad` leaves such images out."
+        hint += " `--skip-bad` (in Python skip_bad=True) leaves such images out."
         raise DataError(f"{files.path}: the image '{names[first]}' {bad[first]}.", hint)
     return results, {names[index]: bad[index] for index in sorted(bad)}
 

@@ -53,7 +53,7 @@ def open_shapes3d(data_root: Path, split: str) -> DataSet:
     try:
         import h5py
     except ImportError as error:
-        raise DataError(f"Reading {path} needs h5py, which is not installed.", "`pip install 'ardtool[h5]'`.") from error
+        raise DataError(f"Reading {path} needs h5py, which is not installed.", "`pip install h5py`.") from error
     try:
         with h5py.File(path, "r") as file:
             images, factors = _images(path, file), _factors(path, file)

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..errors import DataError
+from ..errors import DataError, reason_of
 from .arrays import VECTORS, vectors_of
 from .dataset import DataSet, name_of
-from .image_files import reason_of
 from .images import parse_size
 
 if TYPE_CHECKING:

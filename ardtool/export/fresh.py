@@ -63,7 +63,7 @@ def check_in_fresh_process(
     expected: Tensor,
     *,
     largest_batch: int = SIZES[-1],
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
 ) -> FreshCheck:
     """Load a file in a new process, decode there, and compare.
@@ -85,7 +85,11 @@ def check_in_fresh_process(
         folder = Path(name)
         tensors = {"mean": codes.mean} | ({} if codes.context is None else {"context": codes.context})
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / CODES)
-        options = [f"--largest-batch={largest_batch}", *([] if plugin is None else ["--plugin", plugin]), *(["--trust"] if trust else [])]
+        options = [
+            f"--largest-batch={largest_batch}",
+            *([] if plugin is None else ["--plugin", str(plugin)]),
+            *(["--trust"] if trust else []),
+        ]
         _run(path, kind, folder, options)
         return compare(path, folder / OUTPUTS, expected.detach().float().cpu())
 

@@ -81,7 +81,7 @@ def _open(request: argparse.Namespace) -> tuple[Decode, int | None]:
     return decode, decoder["largest_batch"]
 
 
-def _open_safetensors(path: Path, plugin: str | None, trust: bool) -> Decode:
+def _open_safetensors(path: Path, plugin: str | Path | None, trust: bool) -> Decode:
     from ..autoencoder import flat_latents
     from ..storage.model_file import load_model
 

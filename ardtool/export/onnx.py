@@ -31,7 +31,7 @@ def require_onnx(*packages: str) -> None:
     missing = [name for name in packages or PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         are = "packages that are" if len(missing) > 1 else "a package that is"
-        raise ArdtoolError(f"ONNX files need {are} not installed: {', '.join(missing)}.", "`pip install 'ardtool[onnx]'`.")
+        raise ArdtoolError(f"ONNX files need {are} not installed: {', '.join(missing)}.", f"`pip install {' '.join(missing)}`.")
 
 
 def write_onnx(program: ExportedProgram, inputs: list[str], path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..autoencoder import Autoencoder
+from ..autoencoder import Autoencoder, Posterior
 from ..errors import ArdtoolError, first_line
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Footprint",
     "Shortage",
     "decode_footprint",
+    "encoded",
     "in_blocks",
     "in_chunks",
     "in_pieces",
@@ -235,6 +236,26 @@ def decode_footprint(model: Autoencoder, z: Tensor, context: Tensor | None) -> F
         totals.append(allocated.total)
     row = max(totals[1] - totals[0], 4 * outputs, 1)
     return Footprint(row, outputs, max(totals[0] - row, 0))
+
+
+def encoded(model: Autoencoder, x: Tensor) -> Posterior:
+    """What the encoder says of samples with shape (N, *input_shape).
+
+    Raises:
+        ArdtoolError: it fails for another reason than a lack of memory.
+    """
+    try:
+        return model.encode(x)
+    except ArdtoolError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        shape = "×".join(map(str, x.shape[1:]))
+        raise ArdtoolError(
+            f"The encoder cannot encode samples of {shape}: {first_line(error)}.",
+            f"`encode` must take samples of shape (N, {', '.join(map(str, x.shape[1:]))}) in {_dtype(x)}.",
+        ) from error
 
 
 def _decoded(model: Autoencoder, z: Tensor, context: Tensor | None) -> Tensor:

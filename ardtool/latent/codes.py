@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..autoencoder import Autoencoder, Posterior
 from .axes import LatentAxes
-from .chunks import in_pieces
+from .chunks import encoded, in_pieces
 from .gaussian import kl_to_gaussian
 from .mixture import Mixture
 from .precision import GammaPosterior
@@ -141,12 +141,12 @@ def encode_batches(model: Autoencoder, count: int, size: int, take: Callable[[sl
         ArdtoolError: memory runs out on a single sample.
     """
 
-    def encoded(part: slice) -> Posterior:
-        posterior = model.encode(take(part))
+    def encode(part: slice) -> Posterior:
+        posterior = encoded(model, take(part))
         log_variance = None if posterior.log_variance is None else posterior.log_variance.float().cpu()
         return Posterior(posterior.mean.float().cpu(), log_variance, None if posterior.context is None else posterior.context.cpu())
 
-    parts = [found for _, found in in_pieces(count, size, encoded)]
+    parts = [found for _, found in in_pieces(count, size, encode)]
     log_variances = [part.log_variance for part in parts if part.log_variance is not None]
     contexts = [part.context for part in parts if part.context is not None]
     return Posterior(

@@ -26,11 +26,12 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vmap
 
 from ..autoencoder import Autoencoder, Posterior
 from ..errors import ArdtoolError, first_line
 from .chunks import ChunkCost, Footprint, decode_footprint, in_chunks, is_out_of_memory, out_of_memory
+from .forward_mode import jvp
 
 __all__ = ["COLUMN_MODES", "FixedDecoder", "Mode", "NotDifferentiable", "first_right", "pulled_back", "puller", "rademacher"]
 

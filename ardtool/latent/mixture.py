@@ -34,11 +34,14 @@ class Mixture:
 
     @classmethod
     def fit(cls, z: Tensor, seed: int) -> Mixture:
-        """The mixture of codes with shape (N, L). Covariances get a millionth of the mean variance, so that none is singular."""
+        """The mixture of codes with shape (N, L). Covariances get a millionth of the mean variance, so that none is singular; codes that
+        do not vary, or are a single one, give one component of no extent."""
         from sklearn.mixture import GaussianMixture
 
         z = z.double().cpu()
-        scale = z.var(dim=0, correction=0).mean().sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+        scale = z.var(dim=0, correction=0).mean().sqrt()
+        if len(z) < 2 or scale <= torch.finfo(torch.float64).eps * z.abs().max():
+            return cls(torch.ones(1, dtype=z.dtype), z.mean(dim=0, keepdim=True), z.new_zeros(1, z.shape[1], z.shape[1]))
         components = min(COMPONENTS, len(z))
         found = GaussianMixture(components, covariance_type="full", max_iter=MOST_ITERATIONS, random_state=seed).fit((z / scale).numpy())
         weights, means, covariances = map(torch.from_numpy, (found.weights_, found.means_, found.covariances_))

@@ -15,7 +15,7 @@ autoencoders", arXiv 1903.12436.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -25,9 +25,15 @@ from .codes import LatentCodes
 from .mixture import Mixture, square_root
 from .statistics import MOST_COVARIANCES
 
-__all__ = ["Sampler", "draw_codes"]
+__all__ = ["Sampler", "check_sampler", "draw_codes"]
 
 Sampler = Literal["prior", "paper", "centred", "full-gaussian", "gmm"]
+
+
+def check_sampler(sampler: str | None) -> None:
+    """Raise `ConfigError` for what is none of the ways above, nor None for the one that the model's method has."""
+    if sampler is not None and sampler not in get_args(Sampler):
+        raise ConfigError(f"--sampler is '{sampler}'; expected one of {', '.join(get_args(Sampler))}.", "Leave it out for the usual one.")
 
 
 def draw_codes(codes: LatentCodes, n: int, sampler: Sampler, active: list[int], generator: torch.Generator) -> Tensor:

@@ -83,7 +83,7 @@ def intrinsic_dimension(points: Tensor, *, neighbours: Sequence[int] = NEIGHBOUR
             f"Dimensions from {min(neighbours)} neighbours are not defined; expected at least {FEWEST_NEIGHBOURS}.", "Use 10."
         )
     found = distinct(points.flatten(1).to(torch.promote_types(points.dtype, torch.float32)))
-    distances = nearest_distances(found, max(2, *neighbours), memory=memory)
+    distances = nearest_distances(found, max((2, *neighbours)), memory=memory)
     estimates = {"twonn_fit": two_nn_fit(distances), "twonn_mle": two_nn_mle(distances)}
     for k in neighbours:
         estimates |= {f"levina_bickel_{k}": levina_bickel(distances, k), f"mackay_ghahramani_{k}": mackay_ghahramani(distances, k)}

@@ -97,7 +97,9 @@ def precision_recall(
         raise DataError(f"{2 * len(reference)} samples cannot form {clusters} clusters.", "Give more samples.")
     curves = []
     for run in range(runs):
-        of_generated, of_reference = cluster_shares(generated=generated, reference=reference, clusters=clusters, seed=seed * runs + run)
+        of_generated, of_reference = cluster_shares(
+            generated=generated, reference=reference, clusters=clusters, seed=(seed * runs + run) % 2**32
+        )
         curves.append(precision_recall_curve(generated=of_generated, reference=of_reference))
     average = PrecisionRecallCurve(*(torch.stack(sides).mean(dim=0) for sides in zip(*curves, strict=True)))
     precision, recall = average.best_f(1 / BETA), average.best_f(BETA)

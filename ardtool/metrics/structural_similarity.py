@@ -40,7 +40,7 @@ def ssim(x: Tensor, y: Tensor, value_range: tuple[float, float]) -> Tensor:
             warnings.simplefilter("ignore")
             from pytorch_msssim import ssim as similarity
     except ImportError as error:
-        raise ConfigError("ssim needs pytorch-msssim, which is not installed.", "`pip install 'ardtool[fid]'`.") from error
+        raise ConfigError("ssim needs pytorch-msssim, which is not installed.", "`pip install pytorch-msssim`.") from error
     assert x.shape == y.shape, "a reconstruction has the shape of its image"
     if x.ndim != 4 or min(x.shape[2:]) < WINDOW:
         found = "×".join(map(str, x.shape[1:]))

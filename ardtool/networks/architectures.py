@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import ConfigError
 from .rivals import LOCATELLO, MASKAAE, geco
 from .specs import LINEAR, OWN_DENSE, PAPER_NETWORKS, SMALL_SIDE, ConvolutionalSpec, DenseSpec, default_convolutional
 
-__all__ = ["ARCHITECTURES", "NETWORKS", "OWN_NETWORKS", "Architecture"]
+__all__ = ["ARCHITECTURES", "NARROWER", "NETWORKS", "OWN_NETWORKS", "Architecture", "network_named"]
+
+NARROWER = (2, 4, 8)  # what a name may end with: `conv/4` has a quarter of the channels and hidden units of `conv`
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Architecture:
         smallest_side: fewest pixels of an image's sides; 0 where it takes any shape, vectors as well.
     """
 
-    spec: ConvolutionalSpec | DenseSpec | Callable[[tuple[int, ...]], ConvolutionalSpec]
+    spec: ConvolutionalSpec | DenseSpec | Callable[[tuple[int, ...]], ConvolutionalSpec | DenseSpec]
     only: tuple[int | None, int, int] | None = None
     smallest_side: int = 0
 
@@ -59,3 +61,21 @@ NETWORKS = OWN_NETWORKS | {
     **{name: Architecture(spec, only=shape) for name, (shape, spec) in PAPER_NETWORKS.items()},
 }
 ARCHITECTURES = ("auto", "paper", *NETWORKS)
+
+
+def network_named(name: str) -> Architecture:
+    """The architecture of a full name, such as `conv` or `paper-mnist/4`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    base, slash, divisor = name.partition("/")
+    if base not in NETWORKS:
+        raise ConfigError(f"Unknown architecture '{name}'.", f"Known are {', '.join(NETWORKS)}.")
+    if not slash:
+        return NETWORKS[base]
+    if divisor not in map(str, NARROWER):
+        widths = ", ".join(f"{base}/{each}" for each in NARROWER)
+        raise ConfigError(f"Unknown architecture '{name}'.", f"Narrower than {base} are {widths}.")
+    whole = NETWORKS[base]
+    return replace(whole, spec=lambda shape: whole.spec_for(shape).narrowed(int(divisor)))

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..autoencoder import Posterior
-from ..errors import ConfigError
-from .architectures import NETWORKS
+from .architectures import network_named
 from .execution import Execution
 from .initialise import KERAS_EPS, KERAS_MOMENTUM
 from .specs import KERNEL, ConvolutionalSpec, DenseSpec
@@ -82,7 +81,7 @@ def architecture_record(
     """The record of a network for data of some shape.
 
     Arguments:
-        arch: `auto`, or a key of `NETWORKS`; `auto` is `conv` for images and `dense` for vectors.
+        arch: a name that `network_named` knows, or `auto`, `conv` for images and `dense` for vectors.
         input_shape: (C, H, W) or (D,).
         latent_dim: L ≥ 1.
         value_range: range of pixel values; None for vectors.
@@ -91,8 +90,8 @@ def architecture_record(
     Raises:
         ConfigError: the architecture does not take inputs of this shape.
     """
-    name = ("conv" if len(input_shape) == 3 else "dense") if arch == "auto" else arch
-    architecture = NETWORKS[name]
+    name = arch.replace("auto", "conv" if len(input_shape) == 3 else "dense")
+    architecture = network_named(name)
     architecture.check(name, input_shape)
     output = {None: "identity", (0.0, 1.0): "sigmoid", (-1.0, 1.0): "tanh"}[value_range]
     return {
@@ -116,14 +115,13 @@ def build_network(record: dict[str, Any], generator_seed: int | None = None) -> 
     Raises:
         ConfigError: the record names an unknown architecture.
     """
-    if record["name"] not in NETWORKS:
-        raise ConfigError(f"Unknown architecture '{record['name']}'.", f"Known are {', '.join(NETWORKS)}.")
+    architecture = network_named(record["name"])
     with torch.random.fork_rng(devices=[]):
         if generator_seed is not None:
             torch.manual_seed(generator_seed)
         shape, latent_dim = tuple(record["input_shape"]), int(record["latent_dim"])
         outputs = latent_dim * (2 if record["stochastic"] else 1)
-        spec = NETWORKS[record["name"]].spec_for(shape)
+        spec = architecture.spec_for(shape)
         if isinstance(spec, DenseSpec):
             network = NetworkAutoencoder(record, _dense_encoder(spec, shape, outputs), _dense_decoder(spec, shape, latent_dim))
         else:

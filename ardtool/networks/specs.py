@@ -11,7 +11,7 @@ needs 2L outputs, as in the authors' code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
@@ -61,6 +61,16 @@ class ConvolutionalSpec:
         """(output channels, kernel size) of every convolution of the encoder."""
         return tuple(zip(self.encoder, self.kernels or (KERNEL,) * len(self.encoder), strict=True))
 
+    def narrowed(self, divisor: int) -> ConvolutionalSpec:
+        """The same layers with 1/divisor of the channels and hidden units, at least one of each."""
+        return replace(
+            self,
+            encoder=_divided(self.encoder, divisor),
+            decoder=_divided(self.decoder, divisor),
+            start=(*_divided(self.start[:1], divisor), *self.start[1:]),
+            dense=self.dense and max(1, self.dense // divisor),
+        )
+
 
 @dataclass(frozen=True)
 class DenseSpec:
@@ -77,6 +87,14 @@ class DenseSpec:
     activation: type[nn.Module] = nn.ReLU
     initialise: Callable[[nn.Module], None] | None = None
     centred: bool = True
+
+    def narrowed(self, divisor: int) -> DenseSpec:
+        """The same layers with 1/divisor of the units, at least one."""
+        return replace(self, units=_divided(self.units, divisor))
+
+
+def _divided(sizes: tuple[int, ...], divisor: int) -> tuple[int, ...]:
+    return tuple(max(1, size // divisor) for size in sizes)
 
 
 OWN_DENSE = DenseSpec((256, 256), nn.SiLU)

@@ -17,6 +17,7 @@ Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 16-18, Algorithms 1 and 2.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
@@ -60,6 +61,7 @@ class ArdVae(Objective):
     paper = "Saha, Joshi, Whitaker, arXiv 2501.10901"
     takes = frozenset({"beta", "target_mse", "likelihood", "alpha_samples", "alpha_every", *PRIOR_SETTINGS})
     table = MappingProxyType({name: {"beta": beta} for name, beta in TABLE_6.items()})
+    calibrates = True
     holds_out_codes = True
     sampler = "paper"
 
@@ -154,6 +156,9 @@ class ArdVae(Objective):
 
     def prior(self) -> GammaPosterior:
         return GammaPosterior(float(self.prior_a), self.prior_b.detach().cpu().double(), self.hyperprior.mean)
+
+    def likelihood_beta(self, validation: Mapping[str, float]) -> float:
+        return float(self.beta)
 
     def summary(self) -> dict[str, float]:
         low, high = clamped_axes(self.prior_variance)

@@ -11,6 +11,7 @@ Source: Kumar, Sattigeri, Balakrishnan, arXiv 1711.00848; λ_od = 10 with λ_d =
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -81,6 +82,9 @@ class DipVaeI(Objective):
             "diagonal": diagonal,
             "mse": mse,
         }
+
+    def likelihood_beta(self, validation: Mapping[str, float]) -> float:
+        return 1.0
 
 
 class DipVaeII(DipVaeI):

@@ -105,6 +105,7 @@ class Objective(nn.Module):
         prefix: first part of the names of its options.
         Options: dataclass of its own options, each made by `option`.
         takes: general settings that not every method has and this one does.
+        calibrates: whether β may be "auto".
         table: values of settings and options by data set ("" for all others), such as those of supp. Table 6.
         stochastic: whether the encoder has log variances.
         holds_out_codes: whether a part of the training data (X_α) is held out of the gradient steps each epoch to estimate a prior.
@@ -121,6 +122,7 @@ class Objective(nn.Module):
     prefix: ClassVar[str] = ""
     Options: ClassVar[type] = NoOptions
     takes: ClassVar[frozenset[str]] = frozenset()
+    calibrates: ClassVar[bool] = False
     table: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     stochastic: ClassVar[bool] = True
     holds_out_codes: ClassVar[bool] = False
@@ -187,6 +189,14 @@ class Objective(nn.Module):
 
     def prior(self) -> GammaPosterior | None:
         """The learned prior, or None."""
+        return None
+
+    def likelihood_beta(self, validation: Mapping[str, float]) -> float | None:
+        """β of the Gaussian likelihood that the loss is a bound of, of variance β/2 per output; None where it is none.
+
+        Arguments:
+            validation: terms of the loss on the validation data.
+        """
         return None
 
     def summary(self) -> dict[str, float]:

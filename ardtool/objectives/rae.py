@@ -51,10 +51,10 @@ class Options:
     """Options of the RAE; a weight that is left out is that of the variant and the data set."""
 
     variant: Variant = option("l2", "How the decoder is kept smooth: l2, gp, sn or plain.")
-    beta: float | None = option(None, "Weight of the mean squared code.", low=0)
-    decoder_weight: float | None = option(None, "Weight of the decoder's penalty (l2, gp).", low=0)
+    beta: float | None = option(None, "Weight of the mean squared code; else by data and variant.", low=0)
+    decoder_weight: float | None = option(None, "Weight of the decoder's penalty (l2, gp); else by data and variant.", low=0)
     penalty: Literal["squared-output", "hutchinson"] = option("squared-output", "Form of gp: that of the authors' code, or ‖J‖² by probes.")
-    table: str = option("", "Data set whose weights are used.")
+    table: str = option("", "Data set whose weights are used; else the data's own.")
 
 
 class Rae(Objective):

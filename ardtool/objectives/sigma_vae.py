@@ -13,6 +13,7 @@ Source: Rybkin, Daniilidis, Levine, arXiv 2006.13202.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,6 +70,9 @@ class SigmaVae(Objective):
         reconstruction = gaussian_nll(error, log_sigma, self.outputs)
         kl = kl_to_standard(posterior).sum() / len(x)
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, "sigma": log_sigma.exp(), "mse": mse}
+
+    def likelihood_beta(self, validation: Mapping[str, float]) -> float:
+        return 2 * validation["sigma"] ** 2
 
 
 def gaussian_nll(error: Tensor, log_sigma: Tensor, outputs: int) -> Tensor:

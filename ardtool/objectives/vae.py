@@ -1,7 +1,7 @@
 r"""VAE and β-VAE: a Gaussian encoder with the fixed prior N(0, I).
 
     loss = ⟨Σ_d (x − x̂)²⟩ + β ⟨KL⟩,   KL = ½ Σ_l (μ_l² + e^{v_l} − v_l − 1)        minimised; ⟨⟩ is the mean over the batch, KL in nats
-    v = log σ², z = μ + e^{v/2} ε, one draw for each sample; β = 1 is the VAE
+    v = log σ², z = μ + e^{v/2} ε, one draw for each sample; β is 1 for vae, and 4 for beta-vae unless --beta says otherwise
 
 `reconstruction` is ≥ 0 in squared-error units (or nats, with the Bernoulli likelihood); `kl` is ≥ 0 in nats, both before weighting.
 
@@ -10,6 +10,7 @@ Source: Kingma, Welling, arXiv 1312.6114; Higgins et al., "beta-VAE", ICLR 2017.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import torch
@@ -50,6 +51,9 @@ class Vae(Objective):
         reconstruction, mse = reconstruction_error(model, posterior.sample(generator), x, self.likelihood)
         kl = kl_to_standard(posterior).sum() / len(x)
         return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl, "mse": mse}
+
+    def likelihood_beta(self, validation: Mapping[str, float]) -> float:
+        return self.beta
 
 
 class BetaVae(Vae):

@@ -23,6 +23,10 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
 def _text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -68,6 +72,8 @@ SCHEMA: dict[str, tuple[Check, str]] = {
     "training.seconds": (_number, "seconds"),
     "training.samples_per_second": (_number, "a rate"),
     "training.late_descent": (_or_null(_number), "a share or null"),
+    "training.late_rate": (_or_null(_number), "a share or null"),
+    "training.late_beta": (_or_null(_list_of(_positive, 2)), "two positive numbers or null"),
     "axes": (_or_null(_table), "names and values or null"),
     "axes.kept": (_list_of(_whole(0, MOST_AXES)), "numbers of axes"),
     "relevance": (_or_null(_table), "names and values or null"),

@@ -226,9 +226,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path}: its ardtool description is not readable ({error!r}).", "Use another copy of the file.") from error
     if version > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path} has file format {version}; this ardtool reads up to {FORMAT_VERSION}.", "Upgrade with `pip install -U ardtool`."
-        )
+        raise ModelFileError(f"{path} has file format {version}; this ardtool reads up to {FORMAT_VERSION}.", "Install a newer ardtool.")
     return metadata
 
 

@@ -107,7 +107,9 @@ def save_model(model: SavedModel, path: Path) -> None:
     write_atomically(path, lambda aside: save_file(tensors, aside, metadata=header))
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu", *, plugin: str | None = None, trust: bool = False) -> SavedModel:
+def load_model(
+    path: str | Path, device: torch.device | str = "cpu", *, plugin: str | Path | None = None, trust: bool = False
+) -> SavedModel:
     """Read a model file. The model has flat codes, and a `map_shape` where they are maps.
 
     Arguments:
@@ -171,7 +173,7 @@ def _structure(model: SavedModel) -> dict[str, Any]:
     return {"foreign": foreign} | pruning
 
 
-def _built(metadata: dict[str, Any], path: Path, plugin: str | None, trust: bool) -> Any:
+def _built(metadata: dict[str, Any], path: Path, plugin: str | Path | None, trust: bool) -> Any:
     """The structure that a description gives, with any weights."""
     foreign = metadata.get("foreign")
     if foreign is None:
@@ -181,7 +183,7 @@ def _built(metadata: dict[str, Any], path: Path, plugin: str | None, trust: bool
     return rebuild(network, metadata["pruning"]) if metadata.get("pruning") else network
 
 
-def _built_by_plugin(foreign: dict[str, Any], path: Path, plugin: str | None, trust: bool) -> Any:
+def _built_by_plugin(foreign: dict[str, Any], path: Path, plugin: str | Path | None, trust: bool) -> Any:
     try:
         return build_foreign(foreign, str(path), plugin=plugin, trust=trust)
     except (ArdtoolError, KeyError):
@@ -194,7 +196,7 @@ def _built_by_plugin(foreign: dict[str, Any], path: Path, plugin: str | None, tr
         ) from error
 
 
-def _data_reader(metadata: dict[str, Any], path: Path, plugin: str | None) -> Callable[[Path], Any] | None:
+def _data_reader(metadata: dict[str, Any], path: Path, plugin: str | Path | None) -> Callable[[Path], Any] | None:
     """What reads data in a foreign model's own format."""
     foreign = metadata.get("foreign")
     return None if foreign is None else plugin_of_file(foreign, str(path), plugin).open_data

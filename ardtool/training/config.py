@@ -8,17 +8,20 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from ..errors import ConfigError
 
 __all__ = ["CHECKPOINT_MINUTES", "TrainConfig", "config_from", "convert"]
 
 CHECKPOINT_MINUTES = 10.0  # between checkpoints within an epoch; how a run is kept, no setting that makes it this run
+GROUPED = 'rae={"variant": "gp"}'  # how options of a method may be given, as an example
 
 Likelihood = Literal["auto", "gaussian", "bernoulli"]
 Prior = Literal["gaussian", "student-t"]
@@ -37,8 +40,10 @@ class TrainConfig:
     data: str = _setting("sprites", "Data set name, or a path to a folder, .zip, .tar, .npy, .npz or .csv.")
     latent: int = _setting(16, "Number of latent axes L.")
     method: str = _setting("ard-vae", "Training method.")
-    arch: str | None = _setting(None, "Network: auto, conv, dense, linear, maskaae, geco, locatello, paper or a paper-NAME.")
-    beta: float | Literal["auto"] | None = _setting(None, "Weight of the KL on the summed squared error; auto calibrates it.")
+    arch: str | None = _setting(
+        None, "Network: auto, conv, dense, linear, maskaae, geco, locatello, paper or a paper-NAME; with /2, /4 or /8 behind it narrower."
+    )
+    beta: float | Literal["auto"] | None = _setting(None, "Weight of the KL on the summed squared error; auto (ard-vae) calibrates it.")
     target_mse: float | None = _setting(None, "Steer beta to this validation mean squared error.")
     likelihood: Likelihood = _setting("auto", "Likelihood of the data given the code.")
     epochs: int | None = _setting(None, "Passes over the training data.")
@@ -67,11 +72,18 @@ class TrainConfig:
     options: Mapping[str, Any] = field(default_factory=dict, metadata={"help": "Options of the method by name, such as rae.variant."})
 
     def validated(self) -> TrainConfig:
-        """This configuration, after checking every range.
+        """This configuration with every value in the type of its field, after checking types and ranges.
 
         Raises:
-            ConfigError: naming the flag, the value found and the range expected.
+            ConfigError: naming the setting or flag, the value found and what is expected.
         """
+        hints = typing.get_type_hints(TrainConfig)
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "options"}
+        typed = dataclasses.replace(self, **{name: convert(name, value, hints[name], "the settings") for name, value in values.items()})
+        typed._check_ranges()
+        return typed
+
+    def _check_ranges(self) -> None:
         _check_range(self, "latent", 1, 100_000)
         _check_range(self, "epochs", 1, math.inf)
         _check_range(self, "batch_size", 1, math.inf)
@@ -93,9 +105,10 @@ class TrainConfig:
             raise ConfigError(f"--threshold is {self.threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
         if self.beta == "auto" and self.target_mse is not None:
             raise ConfigError("--beta auto and --target-mse both choose beta.", "Give one of them.")
+        if not isinstance(self.options, Mapping):
+            _refuse_options(self.options, "the settings")
         if self.likelihood == "bernoulli" and self.beta == "auto":
             raise ConfigError("--beta auto needs a Gaussian likelihood.", "Give --beta a number, or --likelihood gaussian.")
-        return self
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name; options of the method under their dotted names."""
@@ -106,8 +119,8 @@ class TrainConfig:
 def config_from(settings: Mapping[str, Any], where: str) -> TrainConfig:
     """A validated configuration from names and values, which may be strings.
 
-    Options of a method have a dotted name, `rae.variant`, or are grouped under its first part, `rae: {variant: gp}`. They are checked
-    when the method is known, by `training.resolve.resolved`.
+    Options of a method have a dotted name, `rae.variant`, or are grouped under its first part, `rae: {variant: gp}`; both may stand
+    under `options`, as in `TrainConfig`. They are checked when the method is known, by `training.resolve.resolved`.
 
     Arguments:
         settings: values by name; names may use dashes.
@@ -121,19 +134,34 @@ def config_from(settings: Mapping[str, Any], where: str) -> TrainConfig:
     options: dict[str, Any] = {}
     for raw_name, value in settings.items():
         name = str(raw_name).replace("-", "_")
-        if "." in name:
-            options[name] = value
-            continue
-        if name not in hints and isinstance(value, Mapping):
-            options |= {f"{name}.{inner}".replace("-", "_"): each for inner, each in value.items()}
-            continue
-        if name not in hints:
+        if name == "options":
+            if not isinstance(value, Mapping | None):
+                _refuse_options(value, where)
+            for inner, each in (value or {}).items():
+                options |= _options(str(inner), each)
+        elif "." in name or (name not in hints and isinstance(value, Mapping)):
+            options |= _options(name, value)
+        elif name in hints:
+            values[name] = convert(name, value, hints[name], where)
+        else:
             near = difflib.get_close_matches(name, hints, n=1)
-            raise ConfigError(
-                f"{where}: unknown setting '{raw_name}'.", f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(hints)}."
-            )
-        values[name] = convert(name, value, hints[name], where)
+            known = f"Known are {', '.join(hints)}; options of a method are given by --set rae.variant=gp, in Python by {GROUPED}."
+            raise ConfigError(f"{where}: unknown setting '{raw_name}'.", f"Did you mean '{near[0]}'?" if near else known)
     return TrainConfig(**values, options=options).validated()
+
+
+def _options(name: str, value: Any) -> dict[str, Any]:
+    """Options of a method by dotted name, from one of them or from all under the first part of their names."""
+    if isinstance(value, Mapping):
+        return {f"{name}.{inner}".replace("-", "_"): each for inner, each in value.items()}
+    return {name.replace("-", "_"): value}
+
+
+def _refuse_options(value: Any, where: str) -> NoReturn:
+    raise ConfigError(
+        f'{where}: options is {value!r}; expected options of the method by name, such as options={{"rae.variant": "gp"}}.',
+        f"Or group them: {GROUPED}; `ardtool train --list-methods` lists all.",
+    )
 
 
 def convert(name: str, value: Any, hint: Any, where: str) -> Any:
@@ -158,7 +186,7 @@ def convert(name: str, value: Any, hint: Any, where: str) -> Any:
                 return value
             if str(value).lower() in ("true", "false"):
                 return str(value).lower() == "true"
-        elif option is str and isinstance(value, str | int) and not isinstance(value, bool):
+        elif option is str and isinstance(value, str | int | os.PathLike) and not isinstance(value, bool):
             return str(value)
         elif option in (int, float) and not isinstance(value, bool):
             try:
@@ -169,6 +197,11 @@ def convert(name: str, value: Any, hint: Any, where: str) -> Any:
 
 
 def _refuse(name: str, value: Any, hint: Any, where: str) -> Any:
+    if name == "data" and hasattr(value, "shape"):
+        raise ConfigError(
+            f"{where}: data is an array of shape {tuple(value.shape)}; expected the name of a data set or a path.",
+            'Save it first, numpy.save("data.npy", array), and give that path: a run must find its data again.',
+        )
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     kinds: list[str] = []
     for part in typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,):
@@ -176,7 +209,9 @@ def _refuse(name: str, value: Any, hint: Any, where: str) -> Any:
             kinds += map(str, typing.get_args(part))
         elif part is not type(None):
             kinds.append(words[part])
-    raise ConfigError(f"{where}: {name} is {value!r}; expected {' or '.join(kinds)}.", "ardtool train --help lists all settings.")
+    raise ConfigError(
+        f"{where}: {name} is {reprlib.repr(value)}; expected {' or '.join(kinds)}.", "ardtool train --help lists all settings."
+    )
 
 
 def _check_range(config: TrainConfig, name: str, low: float, high: float) -> None:

@@ -223,9 +223,10 @@ class TrainingRun:
         return self.processes.gather_codes(codes, shard)
 
     def count_active(self) -> int:
-        """The number of active axes as things stand, from up to 100 validation samples."""
+        """The number of active axes as things stand, from up to 100 validation samples, drawn: data are often sorted."""
         model = self.objective.finished(self.model)
-        codes = codes_of(self.encode(self.validation[:REFERENCE_ROWS]), self.objective, self.config.seed)
+        drawn = torch.randperm(len(self.validation), generator=torch.Generator().manual_seed(self.config.seed))[:REFERENCE_ROWS]
+        codes = codes_of(self.encode(self.validation[drawn]), self.objective, self.config.seed)
         reference = codes.reference.rows(slice(0, TRACE_SAMPLES))
         shard = self.processes.shard(len(reference))
         own = column_norms(model, reference.rows(shard.rows), device=self.device)

@@ -14,7 +14,7 @@ from ..objectives import OBJECTIVES
 from ..objectives.objective import Objective
 from .config import convert
 
-__all__ = ["METHOD_SETTINGS", "options_of", "resolved_options"]
+__all__ = ["METHOD_SETTINGS", "option_fields", "options_of", "resolved_options"]
 
 # general settings that only some methods have
 METHOD_SETTINGS = (
@@ -32,6 +32,12 @@ METHOD_SETTINGS = (
 )
 
 
+def option_fields(objective: type[Objective]) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a method's options by dotted name; a dash in its prefix is an underscore, as in all names of settings."""
+    prefix = objective.prefix.replace("-", "_")
+    return {f"{prefix}.{field.name}": field for field in dataclasses.fields(objective.Options)}
+
+
 def resolved_options(method: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a method by dotted name: what was given, else the method's value for the data, else its default.
 
@@ -44,8 +50,9 @@ def resolved_options(method: str, given: Mapping[str, Any], own: Mapping[str, An
         ConfigError: an option is not known, belongs to another method, or has a wrong value.
     """
     objective = OBJECTIVES[method]
-    fields = {f"{objective.prefix}.{field.name}": field for field in dataclasses.fields(objective.Options)}
+    fields = option_fields(objective)
     hints = typing.get_type_hints(objective.Options, vars(sys.modules[objective.Options.__module__]))
+    given = {name.replace("-", "_"): value for name, value in given.items()}
     for name in given:
         if name not in fields:
             raise _unknown(method, name, list(fields))
@@ -60,20 +67,17 @@ def resolved_options(method: str, given: Mapping[str, Any], own: Mapping[str, An
 def options_of(method: str, resolved: Mapping[str, Any]) -> Any:
     """The method's `Options` from resolved options by dotted name."""
     objective = OBJECTIVES[method]
-    return objective.Options(**{name.removeprefix(f"{objective.prefix}."): value for name, value in resolved.items()})
+    return objective.Options(**{field.name: resolved[name] for name, field in option_fields(objective).items() if name in resolved})
 
 
 def _unknown(method: str, name: str, known: list[str]) -> ConfigError:
-    owners = [other for other, objective in OBJECTIVES.items() if name in _names(objective)]
+    owners = [other for other, objective in OBJECTIVES.items() if name in option_fields(objective)]
     if owners:
         return ConfigError(f"{name} is an option of {', '.join(owners)}, not of {method}.", "Leave it out, or choose another --method.")
-    near = difflib.get_close_matches(name, known, n=1)
+    short = name.rpartition(".")[2]
+    near = [each for each in known if each.endswith(f".{short}")] or difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Its options are {', '.join(known)}." if known else "It has no options of its own."
     return ConfigError(f"{method} has no option '{name}'.", hint)
-
-
-def _names(objective: type[Objective]) -> list[str]:
-    return [f"{objective.prefix}.{field.name}" for field in dataclasses.fields(objective.Options)]
 
 
 def _check_range(name: str, value: Any, field: Any) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..data.dataset import DataSet, Scaling, split_indices
 from ..errors import ConfigError, DataError, TrainingError
-from ..networks.architectures import ARCHITECTURES, OWN_NETWORKS
+from ..networks.architectures import ARCHITECTURES, OWN_NETWORKS, network_named
 from ..networks.build import architecture_record, build_network
 from ..networks.specs import PAPER_NETWORKS
 from ..objectives import ALIASES, OBJECTIVES
@@ -61,7 +61,7 @@ def resolved(config: TrainConfig, data: DataSet) -> TrainConfig:
         beta = own.get("beta", _default_beta(config.method, data))
     batch_size = config.batch_size or own.get("batch_size", BATCH_SIZE)
     epochs = config.epochs or own.get("epochs") or data.settings.get("epochs") or _epochs(config, data, batch_size)
-    lr = config.lr or own.get("lr") or (OWN_RATE if arch in ("auto", *OWN_NETWORKS) else PAPER_RATE)
+    lr = config.lr or own.get("lr") or (OWN_RATE if arch.partition("/")[0] in ("auto", *OWN_NETWORKS) else PAPER_RATE)
     options = resolved_options(config.method, config.options, own)
     return replace(config, arch=arch, likelihood=likelihood, beta=beta, epochs=epochs, batch_size=batch_size, lr=lr, options=options)
 
@@ -82,10 +82,12 @@ def _check_settings(config: TrainConfig, own: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"--{name.replace('_', '-')} is no setting of {config.method}.", f"Leave it out; methods that have it: {having}."
             )
+    if config.beta == "auto" and not OBJECTIVES[config.method].calibrates:
+        raise ConfigError(f"--beta is auto, and {config.method} does not calibrate it; expected a number.", "Or use --method ard-vae.")
 
 
 def _arch(config: TrainConfig, data: DataSet) -> str:
-    arch = config.arch or data.settings.get("arch", "auto")
+    arch, slash, divisor = (config.arch or data.settings.get("arch", "auto")).partition("/")
     if arch == "paper":
         arch = f"paper-{data.paper_name or data.name}"
         if arch not in PAPER_NETWORKS:
@@ -95,7 +97,8 @@ def _arch(config: TrainConfig, data: DataSet) -> str:
             )
     if arch not in ARCHITECTURES:
         raise ConfigError(f"Unknown architecture '{arch}'.", f"Known are {', '.join(ARCHITECTURES)}.")
-    return arch
+    network_named(f"{'conv' if arch == 'auto' else arch}{slash}{divisor}")  # refuses a width that is none
+    return f"{arch}{slash}{divisor}"
 
 
 def _epochs(config: TrainConfig, data: DataSet, batch_size: int) -> int:

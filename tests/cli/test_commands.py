@@ -44,6 +44,17 @@ def test_quiet_says_nothing_on_stderr(ardtool):
     assert ardtool("train", *SETTINGS, "--seed", 1, "--quiet").stderr == ""
 
 
+def test_a_calibrated_beta_that_has_not_settled_is_a_warning(ardtool):
+    asked = ("train", "--data", "x.npy", "--latent", 4, "--epochs", 20, "--batch-size", 10, "--out", "auto")
+    result = ardtool(*asked, "--beta", "auto", "--json")
+    said = "β had not settled: it fell from "
+    assert f"warning: {said}" in result.stderr
+    assert sum(warning.startswith(said) for warning in json.loads(result.stdout)["warnings"]) == 1
+    assert f"warning: {said}" in ardtool(*asked, "--beta", "auto").stderr  # where it has finished already, too
+    assert any(warning.startswith(said) for warning in ardtool.json(*asked, "--beta", "auto", "--quiet")["warnings"])
+    assert "β had not settled" not in ardtool(*asked, "--beta", 1.4, "--force").stderr
+
+
 def test_an_identical_finished_run_is_reported(ardtool):
     before = (RUN / "model.safetensors").stat().st_mtime_ns
     result = ardtool("train", *SETTINGS)

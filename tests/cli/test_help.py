@@ -15,7 +15,7 @@ from ardtool.version import __version__
 
 SHARED = "--device --seed --json --quiet --force --plugin --help"
 FOREIGN = f"--granularity --trust {SHARED}"
-CODES = "--data --latents --assume-prior --data-root"
+CODES = "--data --latents --assume-prior --data-root --skip-bad"
 OPTIONS = {
     "train": "--data --image-size --val-fraction --samples --data-root --no-cache --skip-bad --latent --method --list-methods --arch "
     "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --compile "
@@ -26,8 +26,8 @@ OPTIONS = {
     "sample": f"--out -n --sampler --all-axes {CODES} {FOREIGN}",
     "traverse": f"--out --axes --range --steps --gif --reference {CODES} {FOREIGN}",
     "evaluate": "--data --metrics --list-metrics --samples --out --iwae-draws --features --inception-weights --generated --sampler "
-    f"--all-axes --no-cache --factors --eval-seeds --data-root {FOREIGN}",
-    "encode": f"--data --out --axes --split --data-root {FOREIGN}",
+    f"--all-axes --no-cache --factors --eval-seeds --data-root --skip-bad {FOREIGN}",
+    "encode": f"--data --out --axes --split --data-root --skip-bad {FOREIGN}",
     "decode": f"--out --trust {SHARED}",
     "compare": "--sort --losses --plot --figure --markdown --latex --json --quiet --help",
     "inspect": "--json --quiet --help",
@@ -106,5 +106,5 @@ def test_choices_are_those_of_the_library():
 
 def test_the_help_of_train_shows_the_defaults_of_the_settings():
     shown = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).stdout.split())
-    for text in ("[default: sprites]", "[default: 16]", "[default: by the data]", "[default: 0.99]", "One of gaussian, student-t."):
+    for text in ("[default: sprites]", "[default: 16]", "[default: by data and method]", "[default: 0.99]", "One of gaussian, student-t."):
         assert text in shown

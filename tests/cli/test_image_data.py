@@ -50,3 +50,45 @@ def test_bad_images_stop_the_run_or_are_left_out(ardtool, photos):
     assert "26 training samples" in said
     assert "3 for validation" in said
     assert "has finished already" in ardtool(*train(photos, "--skip-bad")).stderr
+
+
+@pytest.fixture
+def spoilt(ardtool, photos: Path) -> Path:
+    """The photos, on which a model was trained before one of them was cut off."""
+    ardtool(*train(photos, "--out", "a"))
+    (photos / "07.png").write_bytes((photos / "07.png").read_bytes()[:60])
+    return photos
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("relevance", "a"),
+        ("prune", "a", "--keep", 1, "--out", "small.safetensors"),
+        ("sample", "a", "-n", 2),
+        ("traverse", "a"),
+        ("evaluate", "a", "--metrics", "mse"),
+        ("encode", "a"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_bad_images_are_left_out_of_what_a_trained_model_is_measured_on(ardtool, spoilt, command):
+    message, hint = ardtool.error(*command, "--data", spoilt)
+    assert "photos: the image '07.png' cannot be decoded: " in message
+    assert hint == "Mend or remove it. `--skip-bad` (in Python skip_bad=True) leaves such images out."
+    result = ardtool(*command, "--data", spoilt, "--skip-bad", "--json", *(("--force",) if command[0] == "prune" else ()))
+    said = "1 of 30 images is left out: '07.png' cannot be decoded: "
+    assert said in result.stderr
+    found = json.loads(result.stdout)
+    assert said in (found["note"] if command[0] == "evaluate" else found["warnings"][0])
+
+
+def test_bad_images_of_others_are_left_out_of_a_comparison_too(ardtool, spoilt):
+    Path("theirs").mkdir()
+    for number in range(5):
+        Path("theirs", f"{number}.png").write_bytes((spoilt / f"{number:02}.png").read_bytes())
+    Path("theirs", "5.png").write_bytes(b"")
+    (spoilt / "07.png").unlink()
+    asked = ("evaluate", "a", "--data", spoilt, "--metrics", "fid", "--features", "pixels", "--generated", "theirs")
+    assert "'5.png' cannot be decoded: it is empty." in ardtool.error(*asked)[0]
+    assert "--generated: 1 of 6 images is left out: '5.png' cannot be decoded: it is empty." in ardtool.json(*asked, "--skip-bad")["note"]

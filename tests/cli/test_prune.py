@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ardtool.cli.prune import _change
 from ardtool.storage.record import read_record
 
 
@@ -28,6 +29,22 @@ def test_a_limit_in_percent_shows_what_became_smaller_and_how(ardtool):
     assert "a fresh process decodes with it" in shown
     assert "wrote small.curve.png" in shown
     assert "wrote small.json" in shown
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (1204, 602, "1,204 → 602 (−50.0 %)"),
+        (15223, 15201, "15,223 → 15,201 (−0.1 %)"),
+        (34556, 34540, "34,556 → 34,540 (<0.1 %)"),
+        (34540, 34556, "34,540 → 34,556 (<0.1 %)"),
+        (1000, 1200, "1,000 → 1,200 (+20.0 %)"),
+        (1000, 1000, "1,000 → 1,000 (no change)"),
+        (0, 0, "0 → 0"),
+    ],
+)
+def test_a_change_that_rounds_to_nothing_is_said_in_words(before, after, shown):
+    assert _change({"before": before, "after": after}, "") == shown
 
 
 def test_directions_are_called_so(ardtool):

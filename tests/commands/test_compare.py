@@ -99,6 +99,26 @@ def test_other_settings_are_another_group(edited_run):
     assert result.groups[0].settings["beta"] == 0.5 and "seed" not in result.groups[0].settings
 
 
+def test_a_steered_run_is_named_by_its_target_and_not_by_the_beta_its_search_starts_at(edited_run):
+    runs = [edited_run(f"t{seed}", seed=seed, settings={"target_mse": 0.02}, likelihood={"beta": 0.1 + seed}) for seed in (0, 1)]
+    runs += [edited_run(f"a{seed}", seed=seed, settings={"beta": "auto"}, likelihood={"beta": 0.2 + seed}) for seed in (0, 1, 2)]
+    assert settings_of(ardtool.compare(runs)) == [("beta=auto, target_mse=none", 3), ("target_mse=0.02", 2)]
+    runs += [edited_run("plain"), edited_run("other", settings={"beta": 0.5})]
+    kept = [("beta=0.5, target_mse=none", 1), ("beta=1.4, target_mse=none", 1), ("beta=auto, target_mse=none", 3)]
+    result = ardtool.compare(runs)
+    assert sorted(settings_of(result)) == [*kept, ("target_mse=0.02", 2)]
+    assert {group.settings["beta"] for group in result.groups} == {0.5, 1.4, "auto"}  # as the files have it
+    runs.append(edited_run("elsewhere", settings={"target_mse": 0.02, "beta": 9.0}))
+    steered = [("beta=1.4, target_mse=0.02", 2), ("beta=9, target_mse=0.02", 1)]
+    assert sorted(settings_of(ardtool.compare(runs))) == sorted([*kept, *steered])
+
+
+def settings_of(result):
+    """What the table says of each group, and how many runs it has."""
+    table = {column.heading: [str(cell) for cell in column.cells] for column in result.table().columns}
+    return [(text, int(runs)) for text, runs in zip(table["settings"], table["runs"], strict=True)]
+
+
 def test_the_path_of_the_data_is_no_setting_but_their_content_is(edited_run):
     moved = [edited_run("a", seed=0), edited_run("b", seed=1, settings={"data": "elsewhere/x.npy"})]
     assert len(ardtool.compare(moved).groups) == 1

@@ -22,10 +22,12 @@ def test_names_groups_and_all():
         assert set(chosen_metrics([group])) == {name for name, metric in METRICS.items() if metric.group == group}
     assert chosen_metrics(["mse", "likelihood"])["mse"] is True
     assert chosen_metrics(["likelihood"])["elbo"] is False
+    assert chosen_metrics("mse, fid") == chosen_metrics(["mse", "fid"]) == {"mse": True, "fid": True}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "hint"), [(["msee"], "Did you mean 'mse'?"), (["likelyhood"], "Did you mean 'likelihood'?"), ([], "Known")]
+    ("wanted", "hint"),
+    [(["msee"], "Did you mean 'mse'?"), (["likelyhood"], "Did you mean 'likelihood'?"), ([], "Known"), ("msee", "Did you mean 'mse'?")],
 )
 def test_an_unknown_metric_is_named_with_the_nearest(wanted, hint):
     with pytest.raises(ConfigError, match="Unknown metric") as caught:

@@ -127,9 +127,9 @@ def test_where_one_sample_does_not_fit_commands_say_so(command, images_run, scar
 
 def test_an_error_of_another_kind_is_not_taken_for_a_shortage(images_run, scarcity, tmp_path, waves):
     scarcity.most, scarcity.error = 7, RuntimeError("shapes do not match")
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+    with pytest.raises(ArdtoolError, match=r"^The encoder cannot encode samples of 1×16×16: shapes do not match\.") as caught:
         encoded(images_run, waves, tmp_path)
-    assert scarcity.refused == 1
+    assert isinstance(caught.value.__cause__, RuntimeError) and scarcity.refused == 1
 
 
 REAL = """

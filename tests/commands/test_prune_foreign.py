@@ -136,3 +136,8 @@ def test_the_decoder_of_a_module_pair_is_exported(tmp_path):
     c = torch.randn(5, 3)
     mean = torch.zeros(5, 1)
     torch.testing.assert_close(program(c), decoder(torch.cat([c[:, :2], mean, c[:, 2:]], dim=1)), rtol=1e-5, atol=1e-6)
+
+
+def test_the_features_of_a_foreign_model_are_read_by_the_same_plugin(foreign):
+    found = ardtool.evaluate(foreign, data=images(), plugin=Path("plugin.py"), metrics="fid", features=foreign, out="metrics.json").metrics
+    assert any(name.startswith("fd[") for name in found)

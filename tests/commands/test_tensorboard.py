@@ -72,5 +72,5 @@ def test_one_line_where_it_is_missing(vectors_file, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match="--tensorboard needs tensorboard, which is not installed") as caught:
         ardtool.train(data=str(vectors_file), latent=3, epochs=1, out=tmp_path / "run", tensorboard=True)
-    assert "pip install 'ardtool[tensorboard]'" in caught.value.hint
+    assert "pip install tensorboard" in caught.value.hint
     assert not (tmp_path / "run").exists()

@@ -113,7 +113,7 @@ def test_bad_images_are_left_out_when_asked(photos: Path, tmp_path: Path, senten
         (photos / name).write_bytes(content)
     text = sentence(open_images, photos, kind=DataError)
     assert "'a/1.jpg' cannot be decoded: it is empty." in text  # the first with a bad header; the first of all is found while decoding
-    assert "`ardtool train --skip-bad` leaves such images out." in text
+    assert "`--skip-bad` (in Python skip_bad=True) leaves such images out." in text
     for source in (photos, pack(photos, tmp_path / "photos.zip")):
         data = open_images(source, skip_bad=True)
         assert data.sha256() == good.sha256()
@@ -122,6 +122,8 @@ def test_bad_images_are_left_out_when_asked(photos: Path, tmp_path: Path, senten
             "4 of 13 images are left out: 'a/1.jpg' cannot be decoded: it is empty, 'a/2.jpg' cannot be decoded:"
         )
         assert data.notes[-1].endswith(", ….")
+        assert data.left_out == data.notes[-1]
+    assert good.left_out == ""
 
 
 def test_one_bad_image_among_many_is_named_whatever_the_threads_do(tmp_path: Path, sentence):

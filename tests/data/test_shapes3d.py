@@ -139,4 +139,4 @@ def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence)
     path = tmp_path / FILE
     path.touch()
     text = sentence(open_shapes3d, tmp_path, "train", kind=DataError)
-    assert text == f"Reading {path} needs h5py, which is not installed. Hint: `pip install 'ardtool[h5]'`."
+    assert text == f"Reading {path} needs h5py, which is not installed. Hint: `pip install h5py`."

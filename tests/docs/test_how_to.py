@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "first-steps.md", *sorted((DOCS / "how-to").glob("*.md"))]
 # what a page needs beside ardtool and the packages that its tests need
 NEEDED = {"checkpoints": "ardtool_torch", "diffusers": "diffusers"}
-SLOW = {"first-steps", "plain-pytorch", "several-gpus", "diffusers", "choose-beta", "downstream"}
+SLOW = {"first-steps", "plain-pytorch", "several-gpus", "diffusers", "choose-beta", "downstream", "dimension"}
 
 
 def page(path: Path):

@@ -190,7 +190,7 @@ def test_a_missing_package_is_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(ArdtoolError, match="a package that is not installed: onnxscript") as caught:
         export_decoder(dense(), Posterior(torch.randn(ROWS, 6)), tmp_path / "small.onnx", "onnx", {})
-    assert caught.value.hint == "`pip install 'ardtool[onnx]'`."
+    assert caught.value.hint == "`pip install onnxscript`."
 
 
 def test_a_file_that_cannot_be_written(tmp_path):

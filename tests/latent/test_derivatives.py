@@ -1,6 +1,8 @@
 """Every way to differentiate a decoder against differences in float64, and decoders whose derivative is missing or silently wrong."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -240,3 +242,20 @@ def test_memory_that_does_not_hold_one_code_is_said_in_one_line():
     with pytest.raises(ArdtoolError, match="Memory ran out on one sample at a time: DefaultCPUAllocator") as caught:
         column_norms(pair(decode), Posterior(torch.randn(4, 6)))
     assert "--estimator sketch" in caught.value.hint
+
+
+def test_the_first_forward_derivative_of_a_process_warns_of_nothing():
+    code = """
+import warnings
+shown = []
+warnings.showwarning = lambda *about, **more: shown.append(str(about[0]))
+import torch
+from torch import nn
+import ardtool
+model = ardtool.ModulePair(nn.Linear(6, 3), nn.Linear(3, 6), (6,), 3)
+print(ardtool.relevance(model, data=torch.randn(100, 6)).estimator["derivatives"], shown)
+warnings.warn("seen", FutureWarning)
+assert shown == ["seen"], "others are shown as before"
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("forward []\n", "")

@@ -79,4 +79,4 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_msssim", None)
     with pytest.raises(ConfigError) as caught:
         ssim(torch.zeros(1, 1, 11, 11), torch.zeros(1, 1, 11, 11), UNIT)
-    assert str(caught.value) == "ssim needs pytorch-msssim, which is not installed. Hint: `pip install 'ardtool[fid]'`."
+    assert str(caught.value) == "ssim needs pytorch-msssim, which is not installed. Hint: `pip install pytorch-msssim`."

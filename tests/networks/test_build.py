@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ardtool.errors import ConfigError
+from ardtool.networks.architectures import NARROWER, NETWORKS
 from ardtool.networks.build import SameConvTranspose2d, architecture_record, build_network
 from ardtool.networks.specs import PAPER_NETWORKS
 
@@ -130,3 +131,27 @@ def test_an_unknown_architecture_in_a_file_is_refused():
     record = architecture_record("dense", (5,), 4, value_range=None) | {"name": "os.system"}
     with pytest.raises(ConfigError, match=r"Unknown architecture 'os\.system'\."):
         build_network(record)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "auto"])
+@pytest.mark.parametrize("divisor", NARROWER)
+def test_a_narrower_network_has_the_same_layers(name, divisor):
+    shape = (
+        (1, 32, 32) if name in ("auto", "paper-mnist") else (3, 32, 32) if name in ("paper-cifar10", "paper-imagenet32") else (1, 64, 64)
+    )
+    shape = (3, 64, 64) if name in ("paper-celeba", "paper-shapes3d") else shape
+    whole, narrow = network(name, shape, 10), network(f"{name}/{divisor}", shape, 10)
+    assert narrow.decode(narrow.encode(torch.rand(2, *shape)).mean).shape == (2, *shape)
+    assert list(map(type, narrow.modules())) == list(map(type, whole.modules()))
+    wide = [layer.weight.shape for layer in [*whole.encoder, *whole.decoder] if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    slim = [layer.weight.shape for layer in [*narrow.encoder, *narrow.decoder] if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    for before, after in zip(wide[1:-1], slim[1:-1], strict=True):
+        assert (after[0] * divisor, after[1] * divisor) == (before[0], before[1])
+
+
+@pytest.mark.parametrize("name", ["conv/3", "conv/", "conv/four", "paper-mnist/1"])
+def test_a_width_that_is_none_is_refused(name):
+    with pytest.raises(ConfigError, match=f"^Unknown architecture '{name}'") as error:
+        network(name, (1, 32, 32))
+    base = name.partition("/")[0]
+    assert error.value.hint == f"Narrower than {base} are {base}/2, {base}/4, {base}/8."

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from ardtool.autoencoder import Posterior
 from ardtool.data.dataset import DataSet
 from ardtool.errors import ConfigError, DataError, TrainingError
 from ardtool.training.config import config_from
@@ -13,6 +14,8 @@ from ardtool.training.loop import TrainingRun, hold_out_size
 from ardtool.training.memory import EVALUATION_BATCH
 from ardtool.training.resolve import prepare_run, resolved
 from ardtool.training.state import flatten_state, unflatten_state
+
+from .runs import small_run
 
 CPU = torch.device("cpu")
 
@@ -190,3 +193,20 @@ def test_validation_data_that_fill_no_batch_leave_no_batch_of_one():
     run = make_run(vectors(5010), method="wae-mmd")
     assert len(run.validation) == EVALUATION_BATCH + 1
     assert all(math.isfinite(value) for value in run.validation_terms(run.source).values())
+
+
+def test_axes_are_counted_on_samples_from_all_over_the_validation_data():
+    """Data are often sorted, by class or on a grid of factors."""
+    run, seen = small_run({"method": "ard-vae"}), []
+
+    def encode(index: torch.Tensor) -> Posterior:
+        seen.append(index)
+        raise InterruptedError
+
+    run.validation, run.encode = torch.arange(5000), encode  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            run.count_active()
+    assert len(seen[0].unique()) == 1000 and torch.equal(*seen)
+    for part in (seen[0], seen[0][:100]):  # moments and the Jacobian
+        assert part.double().mean() == pytest.approx(2500, abs=600)

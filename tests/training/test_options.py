@@ -1,13 +1,17 @@
 """Methods and their options: typed, ranged, and refused where they belong to another method."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 import torch
 
 from ardtool.data.dataset import DataSet
 from ardtool.errors import ConfigError
 from ardtool.objectives import OBJECTIVES
-from ardtool.training.config import config_from
-from ardtool.training.options import METHOD_SETTINGS
+from ardtool.objectives.objective import Objective, option
+from ardtool.training.config import TrainConfig, config_from
+from ardtool.training.options import METHOD_SETTINGS, options_of
 from ardtool.training.resolve import prepare_run, resolved
 
 DATA = DataSet("vectors", torch.randn(200, 6, generator=torch.Generator().manual_seed(0)))
@@ -21,6 +25,48 @@ def test_options_are_resolved_with_their_types():
     found = resolve(method="rae", **{"rae.variant": "gp", "rae.beta": "0.5"})
     assert found.options["rae.variant"] == "gp" and found.options["rae.beta"] == 0.5 and found.options["rae.decoder_weight"] is None
     assert resolve(method="rae", rae={"variant": "gp", "beta": 0.5}).options == found.options
+
+
+def test_a_path_names_data_and_an_array_does_not():
+    assert config_from({"data": Path("codes.npy")}, "test").data == "codes.npy"
+    with pytest.raises(
+        ConfigError, match=r"^test: data is an array of shape \(200, 6\); expected the name of a data set or a path."
+    ) as caught:
+        config_from({"data": torch.zeros(200, 6)}, "test")
+    assert caught.value.hint.startswith('Save it first, numpy.save("data.npy", array)')
+
+
+def test_a_long_value_is_shortened():
+    with pytest.raises(ConfigError, match=r"^test: latent is \[0, 1, 2, 3, 4, 5, ...\]; expected a whole number.") as caught:
+        config_from({"latent": list(range(1000))}, "test")
+    assert caught.value.hint == "ardtool train --help lists all settings."
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sparse-ae.weight": "0.5"},
+        {"sparse_ae.weight": 0.5},
+        {"sparse-ae": {"weight": 0.5}},
+        {"sparse_ae": {"weight": 0.5}},
+    ],
+)
+def test_a_prefix_with_a_dash_gets_its_options(monkeypatch, settings):
+    monkeypatch.setitem(OBJECTIVES, "sparse-ae", SparseAe)
+    found = resolve(method="sparse-ae", **settings)
+    assert options_of("sparse-ae", found.options) == SparseOptions(weight=0.5, power=2)
+    assert resolved(config_from(found.to_dict(), "test"), DATA) == found
+    assert resolved(TrainConfig(latent=3, method="sparse-ae", options={"sparse-ae.weight": 0.5}), DATA) == found
+
+
+@dataclass(frozen=True)
+class SparseOptions:
+    weight: float = option(0.01, "Weight of the absolute codes.", low=0)
+    power: int = option(2, "Power of the codes.")
+
+
+class SparseAe(Objective):
+    summary_line, paper, prefix, Options = "sparse codes", "none", "sparse-ae", SparseOptions
 
 
 @pytest.mark.parametrize(("arch", "lr"), [(None, 2e-3), ("dense", 2e-3), ("maskaae", 5e-4), ("geco", 5e-4), ("paper-mnist", 5e-4)])
@@ -44,10 +90,21 @@ def test_resolved_settings_resolve_to_themselves(method):
             "Leave it out, or choose another --method.",
         ),
         ({"method": "rae", "rae.varaint": "gp"}, "rae has no option 'rae.varaint'.", "Did you mean 'rae.variant'?"),
+        ({"method": "wae-gan", "wae-gan.weight": 2}, "wae-gan has no option 'wae_gan.weight'.", "Did you mean 'gan.weight'?"),
+        (
+            {"method": "geco-l0-arm-vae", "geco-l0-arm-vae": {"tau": 2}},
+            "geco-l0-arm-vae has no option 'geco_l0_arm_vae.tau'.",
+            "Did you mean 'geco.tau'?",
+        ),
         ({"method": "vae", "x.y": 1}, "vae has no option 'x.y'.", "It has no options of its own."),
         ({"method": "rae", "rae.variant": "huge"}, "the settings: rae.variant is 'huge'; expected l2 or gp or sn or plain.", None),
         ({"method": "wae-mmd", "wae.weight": -1}, "wae.weight is -1; expected at least 0.", "The default is 10.0."),
         ({"method": "vae", "beta": 2.0}, "--beta is no setting of vae.", None),
+        (
+            {"method": "beta-vae", "beta": "auto"},
+            "--beta is auto, and beta-vae does not calibrate it; expected a number.",
+            "Or use --method ard-vae.",
+        ),
         ({"method": "ae", "prior": "student-t"}, "--prior is no setting of ae.", None),
         ({"method": "magic"}, "Unknown method 'magic'.", None),
     ],
@@ -57,6 +114,39 @@ def test_wrong_options_are_one_line(settings, sentence, hint):
         resolve(**settings)
     assert caught.value.message == sentence
     assert hint is None or caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    "options", [{"rae.variant": "gp", "rae.beta": 0.5}, {"rae": {"variant": "gp", "beta": 0.5}}], ids=["dotted", "grouped"]
+)
+def test_options_may_be_given_as_the_configuration_has_them(options):
+    assert resolve(method="rae", options=options) == resolve(method="rae", rae={"variant": "gp", "beta": 0.5})
+    assert resolve(method="rae", options=None) == resolve(method="rae")
+
+
+@pytest.mark.parametrize("options", ["rae.variant=gp", ["rae.variant=gp"]])
+def test_options_that_are_no_mapping_are_one_line(options):
+    sentence = (
+        f'test: options is {options!r}; expected options of the method by name, such as options={{"rae.variant": "gp"}}.',
+        'Or group them: rae={"variant": "gp"}; `ardtool train --list-methods` lists all.',
+    )
+    with pytest.raises(ConfigError) as caught:
+        resolve(method="rae", options=options)
+    assert (caught.value.message, caught.value.hint) == sentence
+    with pytest.raises(ConfigError, match="the settings: options is"):
+        TrainConfig(options=options).validated()
+
+
+def test_an_option_without_the_name_of_its_method_is_one_line():
+    with pytest.raises(ConfigError) as caught:
+        resolve(method="rae", options={"variant": "gp"})
+    assert caught.value.message == "rae has no option 'variant'."
+    assert caught.value.hint == "Did you mean 'rae.variant'?"
+    for wrong in ({"variant": "gp"}, {"rae": "gp"}):
+        with pytest.raises(ConfigError) as caught:
+            resolve(method="rae", **wrong)
+        assert caught.value.message == f"test: unknown setting '{next(iter(wrong))}'."
+        assert caught.value.hint.endswith('; options of a method are given by --set rae.variant=gp, in Python by rae={"variant": "gp"}.')
 
 
 def test_the_hint_lists_the_methods_that_have_a_setting():

@@ -1,7 +1,8 @@
 """Runs that differ in the seed alone form a group; every quantity of a group is summarised over its seeds.
 
 A group has one method, one content of data, one L and one value of every other setting. Where runs of one method, data and L differ in
-further settings they are not averaged: each combination is a group, and `differing` names what distinguishes it.
+further settings they are not averaged: each combination is a group, and `differing` names what distinguishes it. β of a run that is steered
+to a target is where the search for it starts: it distinguishes such runs from each other, not from those that keep their β.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Group:
     """Runs that differ in the seed alone.
 
     Attributes:
-        differing: the settings that distinguish it from other groups of its method, data and L; a setting that its files lack is absent.
+        differing: the settings that distinguish it from other groups of its method, data and L; a setting that its files lack is absent,
+            and so is the first β of a steered run where all such runs have the same.
         settings: all settings but method, data, L and seed.
         runs: paths by ascending seed; `seeds`: their seeds.
         active: axes that are active by the common relevance score.
@@ -110,12 +112,23 @@ def groups_of(runs: list[Run]) -> tuple[list[Group], list[LeftOut]]:
             first = members.setdefault(run.seed, run)
             if first is not run:
                 again.append(LeftOut(run.path, f"the same run as {first.path}, counted once"))
-        groups += [_group([members[seed] for seed in sorted(members)], differing) for members in parts.values()]
+        groups += [_group([members[seed] for seed in sorted(members)], differing, bundle) for members in parts.values()]
     return sorted(groups, key=_order), again
 
 
 def _key(run: Run, name: str) -> str:
     return json.dumps(run.settings[name], sort_keys=True) if name in run.settings else ""
+
+
+def _distinguishes(name: str, run: Run, bundle: list[Run]) -> bool:
+    """Whether a setting in which runs differ says what this one is."""
+    if name not in run.settings:
+        return False
+    return name != "beta" or not _is_steered(run) or len({_key(each, name) for each in bundle if _is_steered(each)}) > 1
+
+
+def _is_steered(run: Run) -> bool:
+    return run.settings.get("target_mse") is not None
 
 
 def _order(group: Group) -> tuple[Any, ...]:
@@ -125,8 +138,8 @@ def _order(group: Group) -> tuple[Any, ...]:
     return (group.data, group.data_sha256, group.method, group.latent, values)
 
 
-def _group(runs: list[Run], differing: list[str]) -> Group:
-    """The summary of runs with different seeds, in ascending order of these."""
+def _group(runs: list[Run], differing: list[str], bundle: list[Run]) -> Group:
+    """The summary of runs with different seeds, in ascending order of these; `bundle`: all runs of this method, data and L."""
     first = runs[0]
     losses = list(dict.fromkeys(name for run in runs for name in run.losses))
 
@@ -138,7 +151,7 @@ def _group(runs: list[Run], differing: list[str]) -> Group:
         data=first.data,
         data_sha256=first.data_sha256,
         latent=first.latent,
-        differing={name: first.settings[name] for name in differing if name in first.settings},
+        differing={name: first.settings[name] for name in differing if _distinguishes(name, first, bundle)},
         settings=first.settings,
         runs=[run.path for run in runs],
         seeds=[run.seed for run in runs],

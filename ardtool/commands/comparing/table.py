@@ -89,7 +89,8 @@ def _settings(group: Group, groups: Sequence[Group]) -> str:
     """beta=0.5, rae.variant=gp: what distinguishes a group from those of its method, data and L."""
     alike = [each for each in groups if _key(each) == _key(group)]
     names = sorted({name for each in alike for name in each.differing})
-    return ", ".join(f"{name}={_value(group.differing[name]) if name in group.differing else ABSENT}" for name in names)
+    said = [name for name in names if name in group.differing or name not in group.settings]
+    return ", ".join(f"{name}={_value(group.differing[name]) if name in group.differing else ABSENT}" for name in said)
 
 
 def _key(group: Group) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...data import cache_file
 from ...data.dataset import DataSet
-from ...data.image_files import reason_of
+from ...errors import reason_of
 from .features import Extractor, features_of, samples_of
 
 __all__ = ["data_features"]

@@ -30,13 +30,13 @@ WITHOUT_INCEPTION = {"fid": "fd", "kid": "kd"}  # the I of these names is the ne
 
 
 def open_features(
-    spec: str | None,
+    spec: str | Path | None,
     example: Tensor,
     device: torch.device | str = "cpu",
     *,
     inception_weights: Path | None = None,
     scaling: Scaling | None = None,
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
     trust: bool = False,
 ) -> Extractor | FeatureFile:
     """What `--features` asks for.
@@ -53,7 +53,7 @@ def open_features(
         ConfigError: it is none of these, or something is missing.
         DataError, ModelFileError, PluginError: it does not suit the samples, or cannot be read.
     """
-    chosen = spec if spec is not None else "inception" if example.ndim == 4 else "pixels"
+    chosen = str(spec) if spec is not None else "inception" if example.ndim == 4 else "pixels"
     if inception_weights is not None and chosen != "inception":
         raise ConfigError(f"--inception-weights has no effect on --features {chosen}.", "Leave it out.")
     if chosen == "inception":

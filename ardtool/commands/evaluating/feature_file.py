@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from ...data.dataset import name_of
-from ...data.image_files import reason_of
-from ...errors import DataError
+from ...errors import DataError, reason_of
 from .hashes import file_sha256
 
 if TYPE_CHECKING:

@@ -69,7 +69,13 @@ def feature_sets(subject: Subject) -> FeatureSets:
     request = subject.request
     example = samples_of(subject.data, subject.index[:2])
     source = open_features(
-        request.features, example, subject.device, inception_weights=request.inception_weights, scaling=subject.model.scaling
+        request.features,
+        example,
+        subject.device,
+        inception_weights=request.inception_weights,
+        scaling=subject.model.scaling,
+        plugin=request.plugin,
+        trust=request.trust,
     )
     if isinstance(source, FeatureFile):
         if request.generated is not None:
@@ -89,7 +95,9 @@ def _from_file(source: FeatureFile) -> Iterator[FeatureSet]:
 def _computed(subject: Subject, source: Extractor) -> Iterator[FeatureSet]:
     reference = _of_data(subject, source, subject.data, subject.index, "features of the data")
     if subject.request.generated is not None:
-        others = open_generated(subject.request.generated, subject.data)
+        others = open_generated(subject.request.generated, subject.data, skip_bad=subject.request.skip_bad)
+        if others.left_out:
+            subject.notes.append(f"--generated: {others.left_out}")
         n = min(len(others), len(reference))
         chosen = torch.randperm(len(others), generator=subject.generator(1))[:n].sort().values
         found = _of_data(subject, source, others, chosen, "features of generated samples")

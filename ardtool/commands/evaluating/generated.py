@@ -19,12 +19,13 @@ __all__ = ["open_generated"]
 USUAL = (None, (0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 
-def open_generated(path: str | Path, data: DataSet) -> DataSet:
+def open_generated(path: str | Path, data: DataSet, *, skip_bad: bool = False) -> DataSet:
     """Somebody else's samples, beside the data that they are compared with; vectors in the user's own units.
 
     Arguments:
         path: where they are; never the name of a data set.
         data: what they are to have the shape of, and the units where theirs cannot be told.
+        skip_bad: leave out images that cannot be decoded.
 
     Raises:
         DataError: there is nothing at the path, it cannot be read, has another shape, fewer than two samples, or pixels in unknown units.
@@ -32,7 +33,7 @@ def open_generated(path: str | Path, data: DataSet) -> DataSet:
     place = Path(path).expanduser()
     if not place.exists():
         raise DataError(f"--generated {path} does not exist.", "Give a folder, .zip or .tar of images, or a .npy, .npz or .csv file.")
-    found = _opened(place, data)
+    found = _opened(place, data, skip_bad)
     if found.shape != data.shape:
         raise DataError(
             f"--generated {path} holds samples of {_words(found)}; the data are {_words(data)}.", "Give samples of the same shape."
@@ -42,13 +43,13 @@ def open_generated(path: str | Path, data: DataSet) -> DataSet:
     return found
 
 
-def _opened(path: Path, data: DataSet) -> DataSet:
+def _opened(path: Path, data: DataSet, skip_bad: bool) -> DataSet:
     """The samples, in the size of the data; pixels in [0, 1], as bytes or reals."""
     height, width = data.shape[1:] if data.is_images else (0, 0)
     size = (height, width) if data.is_images else "auto"
     channels = data.shape[0] if data.is_images else None
     name = str(path.absolute())  # a path even where it is called like a data set
-    found = open_data(name, image_size=size, channels=channels, for_training=False)
+    found = open_data(name, image_size=size, channels=channels, for_training=False, skip_bad=skip_bad)
     if found.pixel_map in USUAL:
         return found
     low, high = found.pixel_map or (0.0, 1.0)

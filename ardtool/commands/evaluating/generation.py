@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...errors import DataError
 from ...metrics.frechet import frechet
 from ...metrics.kernel_distance import kernel_distance
 from ...metrics.manifold import neighbour_metrics
@@ -103,7 +104,14 @@ def _over_sets(subject: Subject, family: str, measure: Callable[[FeatureSet], It
     features = subject.once("features", lambda: feature_sets(subject))
     values, notes = {}, []
     for each in features.sets:
-        for found in measure(each):
+        try:
+            measured = list(measure(each))
+        except DataError as error:
+            if each.suffix != "_floor":
+                raise
+            notes.append(f"{family} has no floor: {error.message}")
+            continue
+        for found in measured:
             name = metric_name(found.name, features.source)
             plain, bracket, label = name.partition("[")
             provenance = features.source.provenance() | {"data": subject.unscaled.name} | each.provenance | found.convention

@@ -87,7 +87,7 @@ def _address() -> str:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
     except ImportError as error:
-        hint = f"`pip install 'ardtool[fid]'`. {OTHERWISE}"
+        hint = f"`pip install torch-fidelity`. {OTHERWISE}"
         raise ConfigError("Features of the Inception network need torch-fidelity, which is not installed.", hint) from error
     return URL_INCEPTION_V3
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ...data import cache_file
 from ...data.catalogue import open_data
-from ...data.image_files import reason_of
-from ...errors import DataError
+from ...errors import DataError, reason_of
 from ...metrics.disentanglement.encoded import EncodedOnce
 from ...metrics.disentanglement.table import FactorTable
 from ..opening import encode_all
@@ -65,7 +64,9 @@ def _codes(subject: Subject) -> EncodedOnce:
     path = _place(subject)
     shape = (len(subject.data), subject.network.latent_shape[0])
     kept = None if path is None else cache_file.read(path, VERSION, "<f4", 2)
-    known = torch.from_numpy(kept.array) if kept is not None and kept.array.shape == shape else torch.full(shape, torch.nan)
+    found = kept is not None and kept.array.shape == shape
+    lacking = subject.processes.any(not found)  # all or none: they encode together
+    known = torch.full(shape, torch.nan) if lacking or kept is None else torch.from_numpy(kept.array)
 
     def encode(index: Tensor) -> Tensor:
         missing = index[known[index, 0].isnan()]
@@ -118,4 +119,7 @@ def _read(path: Path) -> tuple[Tensor, tuple[str, ...]]:
         raise DataError(f"--factors {path}: 'factors' is {factors.dtype} with shape {factors.shape}; expected numbers (N, K).", HINT)
     if names and len(names) != factors.shape[1]:
         raise DataError(f"--factors {path} has {len(names)} names for {factors.shape[1]} factors.", HINT)
-    return torch.from_numpy(factors if factors.dtype.kind in "iu" else factors.astype(np.float64)), names
+    if len(set(names)) < len(names):
+        raise DataError(f"--factors {path} names two factors '{next(name for name in names if names.count(name) > 1)}'.", HINT)
+    own = factors.dtype.newbyteorder("=") if factors.dtype.kind in "iu" else np.float64
+    return torch.from_numpy(factors.astype(own, copy=False)), names

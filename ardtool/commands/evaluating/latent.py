@@ -1,5 +1,5 @@
 """Health of the latent space: which axes the encoder writes, whether they are independent, how far codes are from the prior, and of how
-many dimensions data, posterior means and sampled codes are, beside the count of active axes."""
+many dimensions data, posterior means, sampled codes and reconstructions are, beside the count of active axes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ...data.factors import DrawnImages
+from ...latent.local_rank import HALF, LARGEST
+from ...latent.local_rank import local_rank as measure_local_rank
 from ...latent.statistics import MOST_COVARIANCES, CodeStatistics
 from ...metrics.intrinsic_dimension import calibration, over_subsets
 from ...metrics.intrinsic_dimension import intrinsic_dimension as dimension_of
@@ -27,12 +29,23 @@ from .likelihood import kl_from_prior
 from .subject import Subject
 from .values import Measured, MetricValue
 
-__all__ = ["activity", "correlation", "correlation_problem", "dimension", "dimension_problem", "prior_gap", "prior_problem"]
+__all__ = [
+    "activity",
+    "correlation",
+    "correlation_problem",
+    "dimension",
+    "dimension_problem",
+    "local_rank",
+    "local_rank_problem",
+    "prior_gap",
+    "prior_problem",
+]
 
 SUBSETS = 5
 FEWEST_PER_SUBSET = 30
 MOST_CALIBRATED = 64
 MOST_INFORMED = 64  # axes whose pairs are looked at
+RANKED = 100
 
 
 def activity(subject: Subject) -> Measured:
@@ -137,6 +150,32 @@ def dimension(subject: Subject) -> Measured:
     grid = isinstance(subject.data.values, DrawnImages) or subject.data.grid is not None
     lattice = "The data are a grid of factors, whose neighbours are equally far: their intrinsic dimension means little."
     return Measured(values, notes=(lattice,) if grid else ())
+
+
+def local_rank_problem(subject: Subject) -> str:
+    """What codes lack to have a local rank; "" where nothing."""
+    elements, outputs = subject.network.latent_shape[0], math.prod(subject.data.shape)
+    if elements > MOST_COVARIANCES:
+        return f"codes of at most {MOST_COVARIANCES:,} elements"
+    return "" if elements * outputs <= LARGEST else f"samples of at most {LARGEST // elements:,} numbers for codes of {elements:,}"
+
+
+def local_rank(subject: Subject) -> Measured:
+    """In how many directions a reconstruction can move: the median over 100 samples, whatever the axes are."""
+    index = subject.index[:: max(1, len(subject.index) // RANKED)][:RANKED]
+    subject.progress("local rank", 0, len(index))
+    found = measure_local_rank(subject.network, subject.data.batch(index), device=subject.device)
+    ranks = found.ranks.double()
+    details = {"mean": float(ranks.mean()), "lowest": int(ranks.min()), "highest": int(ranks.max())}
+    spectrum = {"singular_values": found.spectra.mean(dim=0).tolist()}
+    how = {"counted": f"singular values of the reconstruction's Jacobian > {HALF}", "derivatives": found.mode}
+    values = {
+        "local_rank": (float(torch.quantile(ranks, 0.5)), "dimensions", details | spectrum),
+        "local_rank_gap": (found.gap, "ratio, 1 if nothing tells it", {}),
+    }
+    return Measured(
+        {name: MetricValue(value, math.nan, len(ranks), "-", unit, "local_rank", how, more) for name, (value, unit, more) in values.items()}
+    )
 
 
 def _dimensions(subject: Subject, points: Tensor, axes: str) -> dict[str, MetricValue]:

@@ -69,7 +69,7 @@ class ModelFeatures(Extractor):
     """
 
     def __init__(
-        self, path: Path, example: Tensor, device: torch.device | str = "cpu", *, plugin: str | None = None, trust: bool = False
+        self, path: Path, example: Tensor, device: torch.device | str = "cpu", *, plugin: str | Path | None = None, trust: bool = False
     ) -> None:
         self.model = open_model(path, device, plugin, trust=trust)
         self.device = device

@@ -27,7 +27,7 @@ def image_problem(subject: Subject) -> str:
 def similarity_problem(subject: Subject) -> str:
     """What is missing to compare images by structure; "" where nothing."""
     installed = find_spec("pytorch_msssim") is not None
-    return image_problem(subject) or ("" if installed else "pytorch-msssim: pip install 'ardtool[fid]'")
+    return image_problem(subject) or ("" if installed else "pytorch-msssim: pip install pytorch-msssim")
 
 
 def ranking_problem(subject: Subject) -> str:

@@ -22,7 +22,7 @@ from ...latent.chunks import in_pieces
 from ...latent.codes import LatentCodes
 from ...latent.jacobian import inference_mode
 from ...latent.pruning import full_codes
-from ...latent.sampling import Sampler
+from ...latent.sampling import Sampler, check_sampler
 from ...networks.build import NetworkAutoencoder
 from ...storage.model_file import SavedModel
 from ...training.processes import Processes
@@ -53,8 +53,10 @@ class Request:
         factors: file with the known factors of the samples, for data that carry none.
         eval_seeds: disentanglement metrics are averaged over so many seeds.
         iwae_draws: K of the importance-weighted bound.
+        plugin, trust: how a foreign model is opened that makes the features.
         cache: keep features of data between calls.
         data_root: folder of named data sets.
+        skip_bad: leave out images of a folder or archive that cannot be decoded, instead of stopping.
     """
 
     samples: int = SAMPLES
@@ -67,8 +69,11 @@ class Request:
     factors: str | Path | None = None
     eval_seeds: int = 1
     iwae_draws: int = 100
+    plugin: str | Path | None = None
+    trust: bool = False
     cache: bool = True
-    data_root: Path | None = None
+    data_root: str | Path | None = None
+    skip_bad: bool = False
 
     def validated(self) -> Request:
         """This request, after checking every range."""
@@ -79,6 +84,9 @@ class Request:
         ):
             if value < low:
                 raise ConfigError(f"{flag} is {value}; expected at least {low}.", "Leave it out for the usual number.")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"--seed is {self.seed}; expected 0 to 2147483647.", "0 is the usual one.")
+        check_sampler(self.sampler)
         return self
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ...errors import ConfigError
+from ...errors import ConfigError, DataError
 from . import disentanglement, generation, latent, likelihood, reconstruction
 from .known_factors import factor_problem
-from .subject import Subject
+from .subject import Request, Subject
 from .values import Measured
 
-__all__ = ["METRICS", "Metric", "chosen_metrics", "measured"]
+__all__ = ["METRICS", "Metric", "check_has_effect", "chosen_metrics", "measured"]
 
 
 def _nothing(subject: Subject) -> str:
@@ -68,21 +68,33 @@ METRICS: dict[str, Metric] = {
     "correlation": Metric(LATENT, "total correlation, correlations, mutual information", latent.correlation, latent.correlation_problem),
     "prior-gap": Metric(LATENT, "distance of codes from the prior", latent.prior_gap, latent.prior_problem),
     "dimension": Metric(LATENT, "intrinsic dimension of data, means and codes", latent.dimension, latent.dimension_problem),
+    "local-rank": Metric(LATENT, "directions that reconstructions can move in", latent.local_rank, latent.local_rank_problem),
 }
 """Name → metric, in the order in which they are measured."""
+OF_ONE_GROUP = {
+    "features": GENERATION,
+    "inception_weights": GENERATION,
+    "generated": GENERATION,
+    "sampler": GENERATION,
+    "all_axes": GENERATION,
+    "factors": DISENTANGLEMENT,
+}
+"""What is asked for by `Request` and has an effect on one group of metrics alone."""
 
 
-def chosen_metrics(wanted: Sequence[str] | None) -> dict[str, bool]:
+def chosen_metrics(wanted: str | Sequence[str] | None) -> dict[str, bool]:
     """Names of metrics in the order of the table, and whether each was named itself: only then is it an error where it cannot be measured.
 
     Arguments:
-        wanted: names of metrics or of groups, or `all`; None for the usual ones.
+        wanted: names of metrics or of groups, or `all`, in one text with commas or several; None for the usual ones.
 
     Raises:
         ConfigError: an unknown name, or none.
     """
     if wanted is None:
         return {name: False for name, metric in METRICS.items() if metric.usual}
+    if isinstance(wanted, str):
+        wanted = [name.strip() for name in wanted.split(",") if name.strip()]
     groups = list(dict.fromkeys(metric.group for metric in METRICS.values()))
     known = [*METRICS, *groups, "all"]
     unknown = [name for name in wanted if name not in known]
@@ -94,16 +106,41 @@ def chosen_metrics(wanted: Sequence[str] | None) -> dict[str, bool]:
     return {name: name in wanted for name, metric in METRICS.items() if {name, metric.group, "all"} & set(wanted)}
 
 
+def check_has_effect(request: Request, wanted: Iterable[str]) -> None:
+    """Raise `ConfigError` for what was asked for and has no effect on any of the metrics."""
+    groups = {METRICS[name].group for name in wanted}
+    for name, group in OF_ONE_GROUP.items():
+        if getattr(request, name) and group not in groups:
+            able = ", ".join(other for other, metric in METRICS.items() if metric.group == group)
+            raise ConfigError(
+                f"--{name.replace('_', '-')} has no effect on {', '.join(wanted)}.",
+                f"Leave it out, or ask for what it is for: --metrics {group}, or some of {able}.",
+            )
+
+
 def measured(subject: Subject, wanted: dict[str, bool]) -> tuple[list[Measured], dict[str, str]]:
     """What `chosen_metrics` chose, and what of it model or data cannot have: name → what they lack.
 
     Raises:
         ConfigError: a metric that was named itself cannot be measured.
+        DataError: there is too little in the data for one that was named, or for all.
     """
     lacking = {name: METRICS[name].lacking(subject) for name in wanted}
     for name, named in wanted.items():
         if named and lacking[name]:
             able = [other for other, metric in METRICS.items() if metric.usual and not metric.lacking(subject)]
             raise ConfigError(f"{name} needs {lacking[name]}.", f"Use --metrics {','.join(able)}; --list-metrics lists all.")
-    found = [METRICS[name].measure(subject) for name in wanted if not lacking[name]]
-    return found, {name: f"needs {what}" for name, what in lacking.items() if what and not METRICS[name].usual}
+    found, left_out = [], {name: f"needs {what}" for name, what in lacking.items() if what and not METRICS[name].usual}
+    failed: DataError | None = None
+    for name, named in wanted.items():
+        if lacking[name]:
+            continue
+        try:
+            found.append(METRICS[name].measure(subject))
+        except DataError as error:
+            if named:
+                raise
+            failed, left_out[name] = error, error.message
+    if failed is not None and not found:
+        raise failed
+    return found, left_out

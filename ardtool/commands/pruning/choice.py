@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import ConfigError
 from ...metrics.reconstruction import curve_counts
+from ..inputs import whole_number, whole_numbers
 
 __all__ = ["Choice", "CurvePoint", "Limit", "read_choice", "search_curve", "smallest_within"]
 
@@ -99,7 +100,8 @@ def read_choice(
         limit = Limit("output_change", value, relative)
     if max_mse_increase is not None:
         limit = Limit("mse", _amount("--max-mse-increase", max_mse_increase, "a share such as 1% or 0.01")[0], True)
-    return Choice(threshold, keep, None if axes is None else tuple(axes), limit)
+    count = None if keep is None else whole_number("--keep", keep)
+    return Choice(float(threshold), count, None if axes is None else whole_numbers("--axes", axes), limit)
 
 
 def _amount(option: str, given: float | str, expected: str) -> tuple[float, bool]:

@@ -59,9 +59,8 @@ def plan_files(out: Path, export: Sequence[str] | None, plot: Path | None, has_c
     own = out.suffix.lower().removeprefix(".")
     stem = out.with_suffix("") if own in EXPORTS else out
     if own not in EXPORTS and (not export or out.suffix):
-        raise ConfigError(
-            f"--out is {out}; a pruned model is a .safetensors, .pt2 or .onnx file.", f"Use --out {out.with_suffix('.safetensors')}."
-        )
+        example = (out if out.name else out / "small").with_suffix(".safetensors")
+        raise ConfigError(f"--out is {out}; a pruned model is a .safetensors, .pt2 or .onnx file.", f"Use --out {example}.")
     exports = {own: out} if own in EXPORTS else {}
     exports |= {kind: stem.with_name(f"{stem.name}.{kind}") for kind in export or () if kind not in exports}
     record = stem.with_name(f"{stem.name}.json")
@@ -105,7 +104,7 @@ def write_exports(
     expected: Tensor,
     *,
     largest_batch: int,
-    plugin: str | None = None,
+    plugin: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Write a model in every kind, load each file in a fresh process, and compare; one record a file.
 

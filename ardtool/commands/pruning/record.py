@@ -41,6 +41,7 @@ class PruneResult:
         curve: the cost of keeping the k most relevant axes by ascending k, where it was measured; `output_change` and `mse` by k.
         exports: one record a written model: kind, file, bytes, and what a fresh process found that loaded it.
         files: all files that were written.
+        warnings: what to keep in mind about these numbers; in the JSON where there is something.
     """
 
     kept: list[int]
@@ -61,6 +62,7 @@ class PruneResult:
     curve: list[dict[str, Any]] | None
     exports: list[dict[str, Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         before, after = self.parameters["before"], self.parameters["after"]
@@ -80,7 +82,8 @@ class PruneResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract `ardtool.prune/1`."""
-        return {"schema": SCHEMA, **vars(self)}
+        values = {name: value for name, value in vars(self).items() if name != "warnings"}
+        return {"schema": SCHEMA, **values, **({"warnings": list(self.warnings)} if self.warnings else {})}
 
 
 def pruned_metadata(

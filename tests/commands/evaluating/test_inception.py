@@ -159,4 +159,4 @@ def test_without_the_library_the_extra_is_named(weights: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     error = refused(ConfigError, weights)
     assert error.message == "Features of the Inception network need torch-fidelity, which is not installed."
-    assert error.hint == "`pip install 'ardtool[fid]'`. `--features pixels` needs no network."
+    assert error.hint == "`pip install torch-fidelity`. `--features pixels` needs no network."
