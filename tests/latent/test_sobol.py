@@ -40,7 +40,7 @@ def test_a_linear_decoder_gives_weight_times_variance():
     found = total_effects(pair(lambda z: z @ matrix.T + 3, 4), Posterior(torch.randn(4000, 4) * SCALES + 5), generator=seed(0))
     assert ((found.score - exact).abs() <= 4 * found.stderr).all()
     assert found.contributions.shape == (2000, 4) and found.outputs == 12
-    assert found.score[3] == 0
+    assert 0 <= found.score[3] < 1e-10  # the square of a rounding in float32: equal codes in other batches
 
 
 def test_intervals_cover():

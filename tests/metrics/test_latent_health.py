@@ -122,7 +122,8 @@ def test_dead_axes_are_left_out_and_doubled_ones_are_infinite():
     dead = CodeStatistics.of(torch.cat([z, torch.full((100, 2), 1e3 / 3)], dim=1)).covariance
     alive = CodeStatistics.of(z).covariance
     assert total_correlation(dead) == pytest.approx(total_correlation(alive))
-    assert code_correlations(dead) == code_correlations(alive)
+    found, expected = code_correlations(dead), code_correlations(alive)
+    assert (found.mean, found.largest) == pytest.approx((expected.mean, expected.largest))
     doubled = CodeStatistics.of(torch.cat([z, -2 * z[:, :1]], dim=1)).covariance
     assert total_correlation(doubled) == math.inf
     assert code_correlations(doubled).largest == pytest.approx(1)
