@@ -166,8 +166,8 @@ def test_the_remainder_of_the_krylov_route_is_unbiased():
 @pytest.mark.parametrize("route", ["exact", "krylov"])
 def test_a_singular_covariance(route):
     """Codes on a plane of 3 dimensions in 20, a decoder that reads everything."""
-    frame = torch.randn(3, 20)
-    z, matrix = torch.randn(60, 3) @ frame, torch.randn(25, 20)
+    frame = torch.randn(3, 20, dtype=torch.float64)
+    z, matrix = torch.randn(60, 3, dtype=torch.float64) @ frame, torch.randn(25, 20, dtype=torch.float64)
     covariance = covariance_of(z)
     found = principal_directions(
         pair(lambda q: q @ matrix.T, 20), Posterior(z), covariance, generator=seed(), threshold=0.9999, route=route
