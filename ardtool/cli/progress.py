@@ -173,6 +173,8 @@ def _description(run: TrainingRun, folder: Path) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     beta = "" if config.beta is None else f" · β {config.beta if isinstance(config.beta, str) else f'{config.beta:g}'}"
     steered = "" if config.target_mse is None else f", steered to MSE {config.target_mse:g}"
+    if config.beta_warmup:
+        steered = f", rising to it over the first {100 * config.beta_warmup:g} % of the epochs"
     name = run.model.record.get("name", config.arch)
     several = f" · {run.processes.size} processes" if run.processes.size > 1 else ""
     return {

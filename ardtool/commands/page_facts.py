@@ -17,8 +17,8 @@ from .relevance import RelevanceResult
 __all__ = ["command_of", "facts_of"]
 
 OPTIONS = (  # settings with an option of their own, in the order of a command; all others go by --set
-    "data", "samples", "image_size", "val_fraction", "latent", "method", "arch", "beta", "target_mse", "likelihood", "prior",
-    "alpha_samples", "alpha_every", "threshold", "epochs", "batch_size", "lr", "precision", "compile", "seed",
+    "data", "samples", "image_size", "val_fraction", "latent", "method", "arch", "beta", "target_mse", "beta_warmup", "likelihood",
+    "prior", "alpha_samples", "alpha_every", "threshold", "epochs", "batch_size", "lr", "precision", "compile", "seed",
 )  # fmt: skip
 
 

@@ -9,7 +9,9 @@ r"""ARD-VAE: a VAE whose prior variances are estimated from encoded data.
 images and a thousandth of a standard deviation for vectors (Rybkin et al., arXiv 2006.13202). With `target_mse` β follows the
 validation error until three quarters of the epochs are done and is then held, so that the count is read off a stationary objective:
 the paper's rule "we tune β to achieve the desired reconstruction loss on the validation data" (§3.3). While β moves the learning
-rate is not halved, since the loss it watches means something else every epoch.
+rate is not halved, since the loss it watches means something else every epoch. With `beta_warmup` β rises to its value over a share of
+the epochs, by the same amount each: W / (W + 1) of it in the last of W epochs. Axes that a young decoder does not read yet are then not
+given up for good (Sønderby et al., arXiv 1602.02282). The paper has no such thing, and it is off unless asked for.
 
 Source: Saha, Joshi, Whitaker, arXiv 2501.10901, Eq. 16-18, Algorithms 1 and 2.
 """
@@ -50,6 +52,8 @@ class ArdVae(Objective):
         data_variance: mean variance of the data per output, where "auto" starts.
         mse_floor: smallest error that "auto" calibrates to.
         target_mse: validation error per output to steer β to, or None.
+        beta_warmup: share of the epochs over which β rises to its value, in [0, 0.5].
+        epochs: of the run, which the share is one of.
         likelihood: `gaussian` or `bernoulli`.
         prior: `gaussian` (Eq. 17) or `student-t` (Eq. 11).
         student_t_draws: 0 for quadrature, else Monte Carlo draws.
@@ -59,7 +63,7 @@ class ArdVae(Objective):
 
     summary_line = "VAE with a Gamma-Gaussian prior estimated from encoded data"
     paper = "Saha, Joshi, Whitaker, arXiv 2501.10901"
-    takes = frozenset({"beta", "target_mse", "likelihood", "alpha_samples", "alpha_every", *PRIOR_SETTINGS})
+    takes = frozenset({"beta", "target_mse", "beta_warmup", "likelihood", "alpha_samples", "alpha_every", *PRIOR_SETTINGS})
     table = MappingProxyType({name: {"beta": beta} for name, beta in TABLE_6.items()})
     calibrates = True
     holds_out_codes = True
@@ -73,6 +77,8 @@ class ArdVae(Objective):
         data_variance: float,
         mse_floor: float,
         target_mse: float | None = None,
+        beta_warmup: float = 0.0,
+        epochs: int = 1,
         likelihood: str = "gaussian",
         prior: str = "gaussian",
         student_t_draws: int = 0,
@@ -86,6 +92,8 @@ class ArdVae(Objective):
         self.calibrated = beta == "auto"
         self.mse_floor = mse_floor
         self.target_mse = target_mse
+        self.epochs, self.warmup_epochs = epochs, round(beta_warmup * epochs)
+        self.changing_share = SEARCH_SHARE if target_mse is not None else self.warmup_epochs / epochs
         self.largest_beta = LARGEST_BETA * data_variance
         self.likelihood = likelihood
         self.prior_kind = prior
@@ -96,7 +104,8 @@ class ArdVae(Objective):
         self.prior_a: Tensor
         self.prior_b: Tensor
         self.prior_variance: Tensor
-        self.register_buffer("beta", torch.tensor(2 * data_variance if beta == "auto" else float(beta)))
+        self.final_beta = 2 * data_variance if beta == "auto" else float(beta)
+        self.register_buffer("beta", torch.tensor(self._warmed_up(0)))
         self.register_buffer("running_mse", torch.tensor(data_variance))
         self.register_buffer("prior_a", torch.tensor(1.0))
         self.register_buffer("prior_b", torch.ones(latent_dim))
@@ -104,7 +113,7 @@ class ArdVae(Objective):
 
     @classmethod
     def made_for(cls, setup: Setup) -> ArdVae:
-        chosen = {name: setup.settings[name] for name in ("beta", "target_mse", "likelihood", *PRIOR_SETTINGS)}
+        chosen = {name: setup.settings[name] for name in ("beta", "target_mse", "beta_warmup", "epochs", "likelihood", *PRIOR_SETTINGS)}
         return cls(setup.latent_dim, data_variance=setup.data_variance, mse_floor=setup.mse_floor, **chosen)
 
     def losses(self, model: NetworkAutoencoder, x: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -146,13 +155,19 @@ class ArdVae(Objective):
         self.prior_variance.copy_(estimate.variance)
 
     def is_stationary(self, progress: float) -> bool:
-        return self.target_mse is None or progress > SEARCH_SHARE
+        return not self.changing_share or progress > self.changing_share
 
     def end_epoch(self, validation: dict[str, float], progress: float) -> None:
+        if self.warmup_epochs:
+            self.beta.fill_(self._warmed_up(round(progress * self.epochs)))
         if self.target_mse is None or progress > SEARCH_SHARE:
             return
         ratio = math.sqrt(self.target_mse / max(validation["mse"], 1e-12))  # the root damps: the error follows β with a delay
         self.beta.mul_(min(max(ratio, 1 / SEARCH_STEP), SEARCH_STEP)).clamp_(2 * self.mse_floor, self.largest_beta)
+
+    def _warmed_up(self, epoch: int) -> float:
+        """β of an epoch, counted from 0."""
+        return self.final_beta * min(1.0, (epoch + 1) / (self.warmup_epochs + 1))
 
     def prior(self) -> GammaPosterior:
         return GammaPosterior(float(self.prior_a), self.prior_b.detach().cpu().double(), self.hyperprior.mean)

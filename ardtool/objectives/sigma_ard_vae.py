@@ -17,5 +17,5 @@ class SigmaArdVae(ArdVae):
 
     summary_line = "ARD-VAE with a calibrated decoder, so that no β is chosen"
     paper = "as ard-vae, with Rybkin et al., arXiv 2006.13202"
-    takes = ArdVae.takes - {"beta", "target_mse"}
+    takes = ArdVae.takes - {"beta", "target_mse", "beta_warmup"}
     table = MappingProxyType({"": {"beta": "auto"}})

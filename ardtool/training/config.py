@@ -45,6 +45,9 @@ class TrainConfig:
     )
     beta: float | Literal["auto"] | None = _setting(None, "Weight of the KL on the summed squared error; auto (ard-vae) calibrates it.")
     target_mse: float | None = _setting(None, "Steer beta to this validation mean squared error.")
+    beta_warmup: float = _setting(
+        0.0, "Share of the epochs over which beta rises to its value, up to 0.5; keeps axes from being lost early."
+    )
     likelihood: Likelihood = _setting("auto", "Likelihood of the data given the code.")
     epochs: int | None = _setting(None, "Passes over the training data.")
     batch_size: int | None = _setting(None, "Samples in a gradient step, over all processes: 64 for mask-aae, else 100.")
@@ -94,6 +97,7 @@ class TrainConfig:
         _check_range(self, "prior_a0", 0, math.inf)
         _check_range(self, "prior_b0", 0, math.inf)
         _check_range(self, "prior_mean", -1_000_000, 1_000_000)
+        _check_range(self, "beta_warmup", 0, 0.5)
         _check_range(self, "samples", 10, math.inf)
         _check_range(self, "seed", 0, 2**31 - 1)
         _check_open(self, "lr", 0, 1)
@@ -105,6 +109,9 @@ class TrainConfig:
             raise ConfigError(f"--threshold is {self.threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
         if self.beta == "auto" and self.target_mse is not None:
             raise ConfigError("--beta auto and --target-mse both choose beta.", "Give one of them.")
+        if self.beta_warmup and (self.beta == "auto" or self.target_mse is not None):
+            moves = "--beta auto" if self.beta == "auto" else "--target-mse"
+            raise ConfigError(f"--beta-warmup needs a beta to rise to, and {moves} moves it.", "Give one of them.")
         if not isinstance(self.options, Mapping):
             _refuse_options(self.options, "the settings")
         if self.likelihood == "bernoulli" and self.beta == "auto":

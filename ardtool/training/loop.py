@@ -236,8 +236,8 @@ class TrainingRun:
 
     @property
     def losses_are_comparable(self) -> bool:
-        """Whether the losses of all epochs are: their weights are neither searched nor learned."""
-        return self.objective.plateau and self.objective.is_stationary(0)
+        """Whether the losses of the last quarter of the epochs are: their weights are neither searched nor learned."""
+        return self.objective.plateau and self.objective.is_stationary(0.75)
 
     def final_codes(self) -> LatentCodes:
         """The prior estimated once more from a fresh X_α, with moments and a reference batch of the training data's codes."""

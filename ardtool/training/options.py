@@ -20,6 +20,7 @@ __all__ = ["METHOD_SETTINGS", "option_fields", "options_of", "resolved_options"]
 METHOD_SETTINGS = (
     "beta",
     "target_mse",
+    "beta_warmup",
     "likelihood",
     "alpha_samples",
     "alpha_every",

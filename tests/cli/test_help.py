@@ -18,8 +18,9 @@ FOREIGN = f"--granularity --trust {SHARED}"
 CODES = "--data --latents --assume-prior --data-root --skip-bad"
 OPTIONS = {
     "train": "--data --image-size --val-fraction --samples --data-root --no-cache --skip-bad --latent --method --list-methods --arch "
-    "--beta --target-mse --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr --precision --compile "
-    f"--config --set --out --resume --allow-changed-data --checkpoint-minutes --profile --deterministic --tensorboard {SHARED}",
+    "--beta --target-mse --beta-warmup --likelihood --prior --alpha-samples --alpha-every --threshold --epochs --batch-size --lr "
+    "--precision --compile --config --set --out --resume --allow-changed-data --checkpoint-minutes --profile --deterministic "
+    f"--tensorboard {SHARED}",
     "relevance": f"--samples --threshold --convention --estimator --basis --tolerance --max-memory --out --plot "
     f"--figure --report {CODES} {FOREIGN}",
     "prune": "--out --threshold --keep --axes --max-output-change --max-mse-increase --basis --export --plot " + f"{CODES} {FOREIGN}",

@@ -70,7 +70,9 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
     import ardtool
 
-    settings: dict[str, Any] = {name: case[name] for name in ("data", "method", "seed", "arch", "samples", "epochs") if name in case}
+    settings: dict[str, Any] = {
+        name: case[name] for name in ("data", "method", "seed", "arch", "samples", "epochs", "beta_warmup") if name in case
+    }
     with tempfile.TemporaryDirectory() as name:
         result = ardtool.train(**settings, latent=case["L"], out=Path(name) / "run")
         history = history_of(Path(name) / "run")
@@ -82,6 +84,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "converged": result.converged,
         "falling": still_falling(history),
         "mse": result.validation_mse,
+        "loss": history[-1]["validation"]["loss"],
         "steps": sum(record["samples"] for record in history) // 100,
         **scores,
     }
