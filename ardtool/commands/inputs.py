@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import reprlib
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from ..data.dataset import DataSet
 from ..errors import ConfigError, DataError
 from ..storage.model_file import SavedModel
 
-__all__ = ["data_for", "saved_pixel_map", "scaled_for", "unscaled_for", "warnings_of", "whole_number", "whole_numbers"]
+__all__ = ["data_for", "saved_pixel_map", "scaled_for", "threshold_of", "unscaled_for", "warnings_of", "whole_number", "whole_numbers"]
 
 
 def data_for(
@@ -107,6 +108,22 @@ def saved_pixel_map(model: SavedModel) -> MapChoice:
         return "guess"
     pixel_map = found["pixel_map"]
     return None if pixel_map is None else (float(pixel_map[0]), float(pixel_map[1]))
+
+
+def threshold_of(value: Any) -> float:
+    """The share of the total score that axes are to exceed: a number of Python, NumPy or torch, or its text.
+
+    Raises:
+        ConfigError: it is no number in (0, 1].
+    """
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 < share <= 1:
+        found = reprlib.repr(value) if math.isnan(share) else f"{share:g}"
+        raise ConfigError(f"--threshold is {found}; expected a share in (0, 1].", "0.99 is the paper's choice.")
+    return share
 
 
 def whole_number(option: str, value: Any) -> int:

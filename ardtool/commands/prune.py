@@ -103,7 +103,7 @@ def prune(
     source = data_set if opened.codes is None and latents is None and not assume_prior else None
     codes = codes_for(opened, data=source, latents=latents, assume_prior=assume_prior, seed=seed, device=chosen)
     meter = _meter(opened, codes, data_set, chosen)
-    request = Request(threshold=threshold, seed=seed, device=chosen)
+    request = Request(threshold=choice.threshold, seed=seed, device=chosen)
     selection = select_space(opened, codes, choice, basis, meter, request, wants_curve=targets.plot is not None)
     sample = None if data_set is None else data_set.batch(slice(0, 2), chosen)
     pruning = selection.space.prune(opened.autoencoder, meter.reference, sample)

@@ -17,7 +17,7 @@ from ..latent.relevance import AxisRelevance
 from ..storage.model_file import SavedModel
 from ..training.processes import joined
 from .estimation import BASES, ESTIMATORS, Basis, Estimator, Request, estimate
-from .inputs import data_for, warnings_of
+from .inputs import data_for, threshold_of, warnings_of
 from .memory import budget_for
 from .opening import MOST_CODES, ModelLike, choose_device, codes_for, open_model
 
@@ -142,7 +142,8 @@ def relevance(
 
     if report is not None:
         check_page(Path(report))
-    _check(samples, tolerance, threshold, convention=convention, estimator=estimator, basis=basis)
+    threshold = threshold_of(threshold)
+    _check(samples, tolerance, convention=convention, estimator=estimator, basis=basis)
     with joined(device) as processes:
         chosen = choose_device(processes.device)
         opened = open_model(model, chosen, plugin, trust=trust, granularity=granularity)
@@ -152,7 +153,7 @@ def relevance(
         memory = budget_for(max_memory, chosen)
         codes = codes_for(opened, **sources, rows=rows, seed=seed, device=chosen, memory=memory, processes=processes)
         memory = budget_for(max_memory, chosen)
-        request = Request(samples, tolerance, float(threshold), convention, estimator, basis, seed, chosen, memory, processes)
+        request = Request(samples, tolerance, threshold, convention, estimator, basis, seed, chosen, memory, processes)
         found = score_model(opened, codes, request)
         if report is not None and processes.is_first:
             examples = None if data_set is None else examples_of(data_set)
@@ -162,10 +163,8 @@ def relevance(
     return replace(found, warnings=(*found.warnings, *notes))
 
 
-def _check(samples: int | None, tolerance: float | None, threshold: float, **names: str) -> None:
+def _check(samples: int | None, tolerance: float | None, **names: str) -> None:
     """Raise `ConfigError` for a setting out of its range."""
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"--threshold is {threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
     if samples is not None and samples < 2:
         raise ConfigError(f"--samples is {samples}; expected at least 2.", "100 is the paper's choice.")
     if tolerance is not None and not 0 < tolerance < 1:

@@ -49,6 +49,15 @@ def test_a_threshold_of_numpy_can_be_written_as_json(pair):
     assert json.loads(json.dumps(ardtool.relevance(pair, data=X, threshold=np.float32(0.5)).to_dict()))["threshold"] == 0.5
 
 
+@pytest.mark.parametrize(("value", "found"), [("many", "'many'"), (None, "None"), ([0.9], r"\[0.9\]"), (1.5, "1.5"), (float("nan"), "nan")])
+def test_what_is_no_share_for_a_threshold_is_one_line(pair, tmp_path, value, found):
+    sentence = rf"^--threshold is {found}; expected a share in \(0, 1\]\."
+    with pytest.raises(ConfigError, match=sentence):
+        ardtool.relevance(pair, data=X, threshold=value)
+    with pytest.raises(ConfigError, match=sentence):
+        ardtool.prune(pair, data=X, threshold=value, out=tmp_path / "small.pt2")
+
+
 def test_paths_may_be_text(tmp_path):
     with pytest.raises(DataError, match=str(tmp_path)):
         open_data("mnist", data_root=str(tmp_path))

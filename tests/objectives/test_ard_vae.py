@@ -113,6 +113,21 @@ def test_target_mse_steers_beta_and_then_holds_it():
     assert objective().is_stationary(0.1)
 
 
+def test_beta_warms_up_and_then_stands():
+    ard, betas = objective(beta=0.8, beta_warmup=0.3, epochs=10), []
+    for epoch in range(1, 11):
+        betas.append(float(ard.beta))
+        ard.end_epoch({"mse": 1.0}, epoch / 10)
+    assert betas == pytest.approx([0.2, 0.4, 0.6, *[0.8] * 7])
+    assert [ard.is_stationary(epoch / 10) for epoch in (1, 3, 4, 10)] == [False, False, True, True]
+    assert ard.likelihood_beta({}) == pytest.approx(0.8)
+
+
+def test_a_warm_up_of_less_than_half_an_epoch_is_none():
+    ard = objective(beta=0.8, beta_warmup=0.04, epochs=10)
+    assert float(ard.beta) == pytest.approx(0.8) and ard.is_stationary(0.1)
+
+
 def test_a_step_descends(model, x):
     ard = objective()
     optimisers = ard.optimisers(model, 1e-2)

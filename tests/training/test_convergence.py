@@ -140,3 +140,4 @@ def test_a_loss_whose_weights_change_is_not_judged():
     assert small_run({"method": "ard-vae"}).losses_are_comparable
     assert not small_run({"method": "geco-l0-arm-vae"}).losses_are_comparable
     assert not small_run({"method": "ard-vae", "target_mse": 0.01}).losses_are_comparable
+    assert small_run({"method": "ard-vae", "beta_warmup": 0.5}).losses_are_comparable  # those of its end

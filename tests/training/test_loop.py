@@ -82,7 +82,8 @@ def test_a_seed_repeats_a_run_and_another_does_not():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"beta": "auto"}, {"target_mse": 0.01}, {"alpha_every": 3, "lr_patience": 1}, {"prior": "student-t"}]
+    "settings",
+    [{}, {"beta": "auto"}, {"target_mse": 0.01}, {"beta_warmup": 0.5}, {"alpha_every": 3, "lr_patience": 1}, {"prior": "student-t"}],
 )
 def test_resuming_equals_never_having_stopped(settings):
     straight = make_run(epochs=6, **settings)

@@ -106,6 +106,18 @@ def test_resolved_settings_resolve_to_themselves(method):
             "Or use --method ard-vae.",
         ),
         ({"method": "ae", "prior": "student-t"}, "--prior is no setting of ae.", None),
+        ({"method": "vae", "beta_warmup": 0.2}, "--beta-warmup is no setting of vae.", "Leave it out; methods that have it: ard-vae."),
+        ({"beta_warmup": 0.6}, "--beta-warmup is 0.6; expected 0 to 0.5.", "The default is 0.0."),
+        (
+            {"beta_warmup": 0.2, "beta": "auto"},
+            "--beta-warmup needs a beta to rise to, and --beta auto moves it.",
+            "Give one of them.",
+        ),
+        (
+            {"beta_warmup": 0.2, "target_mse": 0.1},
+            "--beta-warmup needs a beta to rise to, and --target-mse moves it.",
+            "Give one of them.",
+        ),
         ({"method": "magic"}, "Unknown method 'magic'.", None),
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import ConfigError
 from ...metrics.reconstruction import curve_counts
-from ..inputs import whole_number, whole_numbers
+from ..inputs import threshold_of, whole_number, whole_numbers
 
 __all__ = ["Choice", "CurvePoint", "Limit", "read_choice", "search_curve", "smallest_within"]
 
@@ -79,19 +79,18 @@ def read_choice(
     Raises:
         ConfigError: several are given, or one is out of its range.
     """
+    share = threshold_of(threshold)
     options = {
         "--keep": keep is not None,
         "--axes": axes is not None,
         "--max-output-change": max_output_change is not None,
         "--max-mse-increase": max_mse_increase is not None,
-        "--threshold": threshold != DEFAULT_THRESHOLD,
+        "--threshold": share != DEFAULT_THRESHOLD,
     }
     given = [name for name, is_given in options.items() if is_given]
     if len(given) > 1:
         word = "both" if len(given) == 2 else "all"
         raise ConfigError(f"{', '.join(given[:-1])} and {given[-1]} {word} choose what stays.", "Give one of them.")
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"--threshold is {threshold:g}; expected a share in (0, 1].", "0.99 is the paper's choice.")
     limit = None
     if max_output_change is not None:
         value, relative = _amount(
@@ -101,7 +100,7 @@ def read_choice(
     if max_mse_increase is not None:
         limit = Limit("mse", _amount("--max-mse-increase", max_mse_increase, "a share such as 1% or 0.01")[0], True)
     count = None if keep is None else whole_number("--keep", keep)
-    return Choice(float(threshold), count, None if axes is None else whole_numbers("--axes", axes), limit)
+    return Choice(share, count, None if axes is None else whole_numbers("--axes", axes), limit)
 
 
 def _amount(option: str, given: float | str, expected: str) -> tuple[float, bool]:
