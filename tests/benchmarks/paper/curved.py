@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import NOT_CONVERGED, main, mark, plus_minus, table
+from experiment import NOT_CONVERGED, main, mark, plus_minus, table, whole_counts
 from manifolds import SAMPLES, save_manifold, trained
 
 NAME = "curved"
@@ -43,7 +43,7 @@ def tables(records: list[dict[str, Any]]) -> str:
         wanted = {"surface": surface, "c": c, "d": d, **training}
         runs = [run for run in records if wanted.items() <= run["case"].items()]
         if runs:
-            counts = [plus_minus([run[name] for run in runs], 0) for name in ("axes", "local_rank")]
+            counts = [whole_counts(run[name] for run in runs) for name in ("axes", "local_rank")]
             error = plus_minus([run["mse"] for run in runs], 3)
             seconds = plus_minus([run["seconds"] for run in runs], 0)
             rows.append([f"{surface} {c:g}", d, f"{training['samples']:,}", f"{training['epochs']}{mark(runs)}", *counts, error, seconds])

@@ -43,6 +43,7 @@ __all__ = [
     "read",
     "still_falling",
     "table",
+    "whole_counts",
 ]
 
 FOLDER = Path(__file__).parents[3] / "docs" / "results" / "paper"
@@ -159,8 +160,14 @@ def mark(runs: Iterable[dict[str, Any]]) -> str:
 
 
 def counted(runs: Sequence[dict[str, Any]]) -> str:
-    """The active axes of runs: a whole number of one run, a mean of several."""
-    return plus_minus([run["axes"] for run in runs], 1 if len(runs) > 1 else 0)
+    """The active axes of runs."""
+    return whole_counts(run["axes"] for run in runs)
+
+
+def whole_counts(values: Iterable[float | None]) -> str:
+    """Mean ± sample standard deviation of counts, with a digit behind the point only where they differ or are no whole numbers."""
+    known = [value for value in values if value is not None]
+    return plus_minus(known, 0 if len(set(known)) < 2 and not any(value % 1 for value in known) else 1)
 
 
 def plus_minus(values: Iterable[float | None], digits: int = 2) -> str:

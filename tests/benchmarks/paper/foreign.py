@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import counted, main, plus_minus, table
+from experiment import counted, main, plus_minus, table, whole_counts
 
 NAME = "foreign"
 PYTHAE = ("AE", "VAE", "BetaTCVAE", "RAE_GP", "WAE_MMD", "VAMP", "IWAE")
@@ -184,7 +184,7 @@ def tables(records: list[dict[str, Any]]) -> str:
         runs = [run for run in records if (run["case"]["library"], run["case"]["model"], run["case"]["latent"]) == place]
         data = runs[0]["case"]["data"]
         ranks = [run["local_rank"] for run in runs if run["local_rank"]]
-        cells = [counted(runs), plus_minus([run["principal"] for run in runs], 0)]
+        cells = [counted(runs), whole_counts(run["principal"] for run in runs)]
         cells += [plus_minus([rank[number] for rank in ranks], digits) for number, digits in ((0, 0), (1, 1))]
         errors = [f"{fmean(run['mse'][name] for run in runs):.2g}" for name in ("before", "after")]
         rows.append([place[0], f"`{place[1]}`", data, TRUTH[data], place[2], *cells, *errors])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import NOT_CONVERGED, counted, history_of, main, mark, plus_minus, still_falling, table
+from experiment import NOT_CONVERGED, counted, history_of, main, mark, plus_minus, still_falling, table, whole_counts
 
 NAME, OPTIONS = "generation", " --data-root DIR"
 METHODS = ("ard-vae", "vae", "beta-tcvae", "rae", "wae-mmd", "geco-l0-arm-vae", "mask-aae")
@@ -110,7 +110,7 @@ def compared(records: list[dict[str, Any]], papers: dict[tuple[str, str, int], t
         if not runs:
             rows.append([*place, "not measured", "–", count, "–", "–", error, "–", distance, "–", distance_all, "–", "–"])
             continue
-        own = plus_minus([run["own"] for run in runs], 0)
+        own = whole_counts(run["own"] for run in runs)
         by_active, by_all = (plus_minus(values) for values in ([metric_of(run, "fd") for run in runs], [run.get("fd_all") for run in runs]))
         quality = [plus_minus([metric_of(run, name) for run in runs]) for name in ("prd_precision", "prd_recall")]
         errors = [plus_minus([run[name] for run in runs], 4) for name in ("mse", "mse_active")]

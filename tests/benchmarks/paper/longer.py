@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import generation
 import known_factors
-from experiment import FOLDER, NOT_CONVERGED, counted, main, mark, plus_minus, read, table
+from experiment import FOLDER, NOT_CONVERGED, counted, main, mark, plus_minus, read, table, whole_counts
 
 NAME, OPTIONS, TIMES = "longer", " --data-root DIR", 5
 GATED = ("paper-mnist/4", "geco-l0-arm-vae")
@@ -65,7 +65,7 @@ def gated_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
     rows = []
     for each in (before(runs, generation), runs):
         if each:
-            own = plus_minus([run["own"] for run in each], 0)
+            own = whole_counts(run["own"] for run in each)
             told = [plus_minus([run["mse"] for run in each], 4), plus_minus([generation.metric_of(run, "fd") for run in each])]
             rows.append([network, method, epochs_of(each), counted(each), own, *told, f"{count}, {error}, {distance}"])
     return rows

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import NOT_CONVERGED, history_of, main, mark, plus_minus, still_falling, table
+from experiment import NOT_CONVERGED, history_of, main, mark, plus_minus, still_falling, table, whole_counts
 
 NAME = "manifolds"
 DIMENSIONS = (2, 4, 8, 16, 32)
@@ -228,7 +228,7 @@ def _clear_ranks(records: list[dict[str, Any]]) -> str:
 
 def _cell(values: Any, d: int) -> str:
     known = [value for value in values if value is not None]
-    text = plus_minus(known, 1 if any(value % 1 for value in known) else 0)
+    text = whole_counts(known)
     return f"**{text}**" if known and abs(sum(known) / len(known) - d) <= 0.5 else text
 
 

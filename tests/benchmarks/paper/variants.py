@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import main, plus_minus, table
+from experiment import main, table, whole_counts
 
 NAME = "variants"
 COLUMNS, SAMPLES, NOISE, LATENT = 32, 3000, 0.1, 16
@@ -129,7 +129,7 @@ def _counts(records: list[dict[str, Any]]) -> str:
                 continue
             cells = []
             for way in COUNTED:
-                text = plus_minus([run["counts"][way] for run in runs], 1 if len(runs) > 1 else 0)
+                text = whole_counts(run["counts"][way] for run in runs)
                 right = all(run["counts"][way] == truth for run in runs)
                 cells.append(text if right else f"**{text}**")
             error = f"{sum(run['mse'] for run in runs) / len(runs):.2g}"
