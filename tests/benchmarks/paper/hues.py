@@ -30,17 +30,24 @@ def cases(scale: str, seeds: int) -> list[dict[str, Any]]:
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
+    import ardtool
+
+    settings = {name: value for name, value in case.items() if name != "L"}
+    with tempfile.TemporaryDirectory() as name:
+        result = ardtool.train(**settings, latent=case["L"], out=Path(name) / "run")
+        return {"axes": result.active, "factors": means_by_value(result, case["seed"])}
+
+
+def means_by_value(result: Any, seed: int) -> dict[str, dict[str, Any]]:
+    """Of each factor how the mean codes of its values lie."""
     import torch
 
     import ardtool
     from ardtool.commands.opening import encode_all
 
-    settings = {name: value for name, value in case.items() if name != "L"}
-    with tempfile.TemporaryDirectory() as name:
-        result = ardtool.train(**settings, latent=case["L"], out=Path(name) / "run")
     model, data = ardtool.load_model(result.model), ardtool.open_data(DATA)
     assert data.grid is not None, "drawn data are a grid"
-    index = torch.randperm(len(data), generator=torch.Generator().manual_seed(case["seed"]))[:IMAGES]
+    index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:IMAGES]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network: Any = model.autoencoder
     codes = encode_all(network.to(device), data, device, index).mean.cpu()[:, result.relevance.active_axes].double()
@@ -55,7 +62,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
             "share": float((means - means.mean(0)).square().sum(1).mean()) / codes.shape[1],
             "closing": float((means[-1] - means[0]).norm() / steps.mean()),
         }
-    return {"axes": result.active, "factors": factors}
+    return factors
 
 
 def tables(records: list[dict[str, Any]]) -> str:
