@@ -155,7 +155,7 @@ class ArdVae(Objective):
         self.prior_variance.copy_(estimate.variance)
 
     def is_stationary(self, progress: float) -> bool:
-        return not self.changing_share or progress > self.changing_share
+        return progress > self.changing_share
 
     def end_epoch(self, validation: dict[str, float], progress: float) -> None:
         if self.warmup_epochs:

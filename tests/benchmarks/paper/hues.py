@@ -10,7 +10,6 @@ step from the first; on a line they need one, and the ends are the farthest apar
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 from pathlib import Path
@@ -53,9 +52,8 @@ def means_by_value(result: Any, seed: int) -> dict[str, dict[str, Any]]:
     codes = encode_all(network.to(device), data, device, index).mean.cpu()[:, result.relevance.active_axes].double()
     codes = (codes - codes.mean(0)) / codes.std(0)
     factors = {}
-    for number, factor in enumerate(data.grid.names):
-        value = index // math.prod(data.grid.sizes[number + 1 :]) % data.grid.sizes[number]
-        means = torch.stack([codes[value == each].mean(0) for each in range(data.grid.sizes[number])])
+    for (factor, size), value in zip(data.grid.values.items(), data.grid.factors_of(index).T, strict=True):
+        means = torch.stack([codes[value == each].mean(0) for each in range(size)])
         steps = means.diff(dim=0).norm(dim=1)
         factors[factor] = {
             "directions": torch.linalg.svdvals(means - means.mean(0))[:3].tolist(),
