@@ -62,7 +62,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     import ardtool
     from ardtool.data.dataset import split_indices
 
-    settings: dict[str, Any] = {name: case[name] for name in ("arch", "beta", "epochs", "samples", "seed")}
+    settings: dict[str, Any] = {name: case[name] for name in ("arch", "beta", "epochs", "samples", "seed", "beta_warmup") if name in case}
     data = path_of(case["data"])
     with tempfile.TemporaryDirectory() as name:
         share = round(case["share"] * case["samples"])
@@ -77,6 +77,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "interval": list(result.active_interval),
         "mse": errors["mse"].value,
         "mse_active": errors["mse_active"].value,
+        "loss": history[-1]["validation"]["loss"],
         "prior_variance": [[each["state"][f"prior_variance_{end}"] for end in ("min", "max")] for each in history],
         "prior_seconds": sum(each["prior_seconds"] for each in history) / len(history),
         "prior_share": sum(each["prior_seconds"] for each in history) / sum(epoch),
