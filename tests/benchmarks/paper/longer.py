@@ -38,7 +38,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 def tables(records: list[dict[str, Any]]) -> str:
     factors = [run for run in records if "data" in run["case"]]
     gated = [run for run in records if "data" not in run["case"]]
-    header = ["data", "L", "factors", "paper: ACTIVE", "epochs", "active", "FactorVAE", "MIG", "MSE"]
+    header = ["data", "L", "factors", "paper: ACTIVE", "epochs", "active", "FactorVAE", "MIG", "paper: both", "MSE"]
     parts = [table(header, factor_rows(factors))]
     if gated:
         header = ["network", "method", "epochs", "active", "gates open", "test MSE", "FD of digit features", "paper: gates, MSE, FID"]
@@ -54,14 +54,16 @@ def factor_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
             if each:
                 scores = [plus_minus([run[name] for run in each], 3) for name in ("factor_vae", "mig")]
                 error = plus_minus([run["mse"] for run in each], 4)
-                paper = known_factors.PAPER[data, "ard-vae", latent][0]
-                rows.append([data, latent, known_factors.FACTORS[data], paper, epochs_of(each), counted(each), *scores, error])
+                paper, *both = known_factors.PAPER[data, "ard-vae", latent]
+                rows.append(
+                    [data, latent, known_factors.FACTORS[data], paper, epochs_of(each), counted(each), *scores, ", ".join(both), error]
+                )
     return rows
 
 
 def gated_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
     network, method = GATED
-    count, distance, _, error = generation.PAPER[network.partition("/")[0], method, generation.LATENT]
+    count, error, distance, *_ = generation.PAPER[network.partition("/")[0], method, generation.LATENT]
     rows = []
     for each in (before(runs, generation), runs):
         if each:
