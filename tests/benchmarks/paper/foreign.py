@@ -22,7 +22,7 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -186,10 +186,15 @@ def tables(records: list[dict[str, Any]]) -> str:
         ranks = [run["local_rank"] for run in runs if run["local_rank"]]
         cells = [counted(runs), whole_counts(run["principal"] for run in runs)]
         cells += [plus_minus([rank[number] for rank in ranks], digits) for number, digits in ((0, 0), (1, 1))]
-        errors = [f"{fmean(run['mse'][name] for run in runs):.2g}" for name in ("before", "after")]
+        errors = [significant([run["mse"][name] for run in runs]) for name in ("before", "after")]
         rows.append([place[0], f"`{place[1]}`", data, TRUTH[data], place[2], *cells, *errors])
     header = ["library", "model", "data", "factors", "L", "active", "principal", "local rank", "its gap", "MSE", "MSE, pruned"]
     return table(header, rows)
+
+
+def significant(values: list[float]) -> str:
+    """Mean ± sample standard deviation, by digits that count: the errors of these models differ by orders of magnitude."""
+    return f"{fmean(values):.2g}" + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":
