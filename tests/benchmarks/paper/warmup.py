@@ -52,7 +52,7 @@ def tables(records: list[dict[str, Any]]) -> str:
 def told(runs: list[dict[str, Any]]) -> list[str]:
     scores = [plus_minus([run.get(name) for run in runs], 3) for name in ("factor_vae", "mig")]
     each = ", ".join(str(run["axes"]) for run in runs)
-    loss, error = plus_minus([run["loss"] for run in runs], 0), plus_minus([run["mse"] for run in runs], 4)
+    loss, error = plus_minus([run["loss"] for run in runs], 1), plus_minus([run["mse"] for run in runs], 4)
     return [f"{counted(runs)}{mark(runs)}", each, loss, error, *scores]
 
 
