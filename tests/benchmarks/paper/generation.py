@@ -112,13 +112,13 @@ def compared(records: list[dict[str, Any]], papers: dict[tuple[str, str, int], t
     for place, (count, error, distance, distance_all, precision, recall) in papers.items():
         runs = [run for run in records if place_of(run["case"], usual) == place]
         network, method, latent = place
-        name = [network, f"{method}{mark(runs)}", latent]
+        row = [network, f"{method}{mark(runs)}", latent]
         found = counted(runs) if runs else "not measured"
         errors = [plus_minus([run[name] for run in runs], 4) for name in ("mse", "mse_active")]
-        counts.append([*name, found, whole_counts(run["own"] for run in runs), count, *errors, error])
+        counts.append([*row, found, whole_counts(run["own"] for run in runs), count, *errors, error])
         by_active, by_all = (plus_minus(values) for values in ([metric_of(run, "fd") for run in runs], [run.get("fd_all") for run in runs]))
         exact, complete = (plus_minus([metric_of(run, f"prd_{which}") for run in runs]) for which in ("precision", "recall"))
-        qualities.append([*name, by_active, distance, by_all, distance_all, exact, precision, complete, recall])
+        qualities.append([*row, by_active, distance, by_all, distance_all, exact, precision, complete, recall])
     header = ["network", "method", "L"]
     first = [*header, "active", "own count", "paper: ACTIVE", "test MSE, all axes", "active axes", "paper: MSE"]
     second = [*header, f"{distances}, active axes", "paper: FID", "all axes", "paper: FID"]
