@@ -21,15 +21,23 @@ import known_factors
 from experiment import FOLDER, NOT_CONVERGED, counted, main, mark, plus_minus, read, table, whole_counts
 
 NAME, OPTIONS, TIMES = "longer", " --data-root DIR", 5
-GATED, EASIER = ("paper-mnist/4", "geco-l0-arm-vae"), {"geco.tau": 15.0}  # in place of 10
+GATED, NETWORKS = "geco-l0-arm-vae", ("paper-mnist", "geco")
+EASIER = {"geco.tau": 15.0}  # in place of 10
 
 
 def cases(scale: str, seeds: int) -> list[dict[str, Any]]:
     sizes = (known_factors.SIZES[0], known_factors.SIZES[-1])
-    short = [case for case in known_factors.cases("small", seeds) if case["method"] == "ard-vae" and case["L"] in sizes]
-    short += [case for case in generation.cases("small", seeds) if (case["arch"], case["method"]) == GATED]
-    easier = [case | {"options": EASIER} for case in short if "data" not in case]
-    return [case | {"epochs": TIMES * case["epochs"]} for case in [*short, *easier]]
+    factors = [case for case in known_factors.cases("small", seeds) if case["method"] == "ard-vae" and case["L"] in sizes]
+    gated = {
+        network: [case for case in generation.cases("small", seeds) if generation.place_of(case, generation.LATENT) == place_of(network)]
+        for network in NETWORKS
+    }
+    easier = [case | {"options": EASIER} for network in NETWORKS for case in gated[network]]
+    return [case | {"epochs": TIMES * case["epochs"]} for case in [*factors, *gated[NETWORKS[0]], *easier]]
+
+
+def place_of(network: str) -> tuple[str, str, int]:
+    return network, GATED, generation.LATENT
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
@@ -73,21 +81,24 @@ def factor_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def gated_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
-    network, method = GATED
-    count, error, distance, *_ = generation.PAPER[network.partition("/")[0], method, generation.LATENT]
-    usual = [run for run in runs if "options" not in run["case"]]
     rows = []
-    for target, each in (("10", before(usual, generation)), ("10", usual), ("15", [run for run in runs if "options" in run["case"]])):
-        if each:
-            own = whole_counts(run["own"] for run in each)
-            told = [plus_minus([run["mse"] for run in each], 4), plus_minus([generation.metric_of(run, "fd") for run in each])]
-            rows.append([network, method, target, epochs_of(each), counted(each), own, *told, f"{count}, {error}, {distance}"])
+    for network in NETWORKS:
+        place = place_of(network)
+        count, error, distance, *_ = generation.PAPER[place]
+        of_network = [run for run in runs if generation.place_of(run["case"], generation.LATENT) == place]
+        usual, easier = ([run for run in of_network if ("options" in run["case"]) == changed] for changed in (False, True))
+        for target, each in (("10", before(of_network, generation)), ("10", usual), ("15", easier)):
+            if each:
+                own = whole_counts(run["own"] for run in each)
+                told = [plus_minus([run["mse"] for run in each], 4), plus_minus([generation.metric_of(run, "fd") for run in each])]
+                rows.append([network, GATED, target, epochs_of(each), counted(each), own, *told, f"{count}, {error}, {distance}"])
     return rows
 
 
 def before(runs: list[dict[str, Any]], script: Any) -> list[dict[str, Any]]:
-    """What another script recorded of the same cases with its epochs."""
-    wanted = [run["case"] | {"epochs": run["case"]["epochs"] // TIMES} for run in runs]
+    """What another script recorded of the same cases with its epochs and the usual target."""
+    usual = [{name: value for name, value in run["case"].items() if name != "options"} for run in runs]
+    wanted = [case | {"epochs": case["epochs"] // TIMES} for case in usual]
     return [record for record in read(FOLDER / f"{script.NAME}_small.json") if record["case"] in wanted]
 
 
