@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.catalogue import open_data
 from ..data.dataset import DataSet
-from ..errors import ConfigError
+from ..errors import ArdtoolError, ConfigError
 from ..storage.model_file import SavedModel, load_model, save_model
 from ..storage.record import write_record
 from ..storage.run_folder import RunFolder
@@ -243,6 +243,9 @@ def _found(
     out, force = options.out, options.force
     folder = RunFolder(Path(out)) if out is not None else folder_of(run.config, run.data, identity, resume=options.resume)
     if folder.is_finished and not folder.is_resumable and not force:
+        if folder.resume.exists():  # its process was killed in its last act, or is in it
+            with suppress(ArdtoolError), held(folder.resume, options.tell):
+                folder.forget_lock()
         return folder, _result_again(folder, identity)
     until_done.enter_context(held(folder.resume, options.tell))
     until_done.callback(folder.forget_lock)

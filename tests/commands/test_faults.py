@@ -23,6 +23,7 @@ import ardtool
 from ardtool.commands import train_checkpoints
 from ardtool.errors import ModelFileError, StorageError, TrainingError
 from ardtool.storage.digest import content_hash
+from ardtool.storage.run_lock import held
 from ardtool.training.interruption import Interrupted
 
 SETTINGS = {"latent": 3, "epochs": 6, "batch_size": 40}  # seven steps an epoch
@@ -334,6 +335,18 @@ def test_the_lock_of_a_process_that_is_gone_binds_nobody(stopped, tmp_path):
     (resume / "lock").touch()
     (resume / "holder.json").write_text('{"process": 1, "machine": "elsewhere"}')
     assert ardtool.train(**stopped, resume=True).epochs == 6
+    assert not resume.exists()
+
+
+def test_what_a_finished_run_could_not_remove_is_removed_by_the_next_call_unless_it_is_held(settings, tmp_path):
+    first = ardtool.train(**settings, out=tmp_path / "run")
+    resume = tmp_path / "run" / "resume"
+    resume.mkdir()  # as after a SIGKILL between its two last acts
+    (resume / "holder.json").write_text('{"process": 1, "machine": "elsewhere"}')
+    with held(resume, print):
+        assert ardtool.train(**settings, out=first.run).repeated
+        assert (resume / "lock").exists()
+    assert ardtool.train(**settings, out=first.run).repeated
     assert not resume.exists()
 
 
