@@ -61,7 +61,7 @@ def signal_at(epoch: int, step: int, number: int = signal.SIGINT):
 def settings(tmp_path, monkeypatch):
     """Settings of a small run with a checkpoint after every epoch."""
     monkeypatch.setattr(train_checkpoints, "SECONDS", 0.0)
-    monkeypatch.setattr(train_checkpoints, "SHARE", 1.0)
+    monkeypatch.setattr(train_checkpoints, "SHARE", float("inf"))
     draw = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", draw.normal(size=(400, 2)) @ draw.normal(size=(2, 6)) + 0.1 * draw.normal(size=(400, 6)))
     return {"data": str(tmp_path / "x.npy"), **SETTINGS}
@@ -172,7 +172,7 @@ from pathlib import Path
 import ardtool
 from ardtool.commands import train_checkpoints
 from ardtool.errors import StorageError
-train_checkpoints.SECONDS, train_checkpoints.SHARE = 0.0, 1.0
+train_checkpoints.SECONDS, train_checkpoints.SHARE = 0.0, float("inf")
 folder, data, moment = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 settings = dict(data=data, latent=3, epochs=6, batch_size=40, out=folder / "run")
 ballast = folder / "ballast"

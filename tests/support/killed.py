@@ -91,7 +91,7 @@ def _half(save: Callable[..., Any], tensors: Any, path: Path, **options: Any) ->
 
 
 def _child(settings: dict[str, Any], operations: int | None, parent: Connection) -> None:
-    train_checkpoints.SECONDS, train_checkpoints.SHARE = 0.0, 1.0  # a checkpoint after every epoch, however short
+    train_checkpoints.SECONDS, train_checkpoints.SHARE = 0.0, float("inf")  # a checkpoint after every epoch, however short
     if operations is not None:
         countdown = _Countdown(operations, parent)
         for module, name in ((safetensors.torch, "save_file"), (os, "fsync"), (os, "replace"), (tempfile, "mkstemp"), (shutil, "rmtree")):
