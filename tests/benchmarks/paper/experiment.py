@@ -43,6 +43,7 @@ __all__ = [
     "read",
     "still_falling",
     "table",
+    "where",
     "whole_counts",
 ]
 
@@ -177,6 +178,11 @@ def plus_minus(values: Iterable[float | None], digits: int = 2) -> str:
         return "–"
     mean = f"{statistics.mean(known):.{digits}f}"
     return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.{digits}f}"
+
+
+def where(records: Iterable[dict[str, Any]], **values: Any) -> list[dict[str, Any]]:
+    """The records whose case has these values."""
+    return [record for record in records if all(record["case"].get(name) == value for name, value in values.items())]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -26,7 +26,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import counted, main, plus_minus, table, whole_counts
+from experiment import counted, main, plus_minus, table, where, whole_counts
 
 NAME = "foreign"
 PYTHAE = ("AE", "VAE", "BetaTCVAE", "RAE_GP", "WAE_MMD", "VAMP", "IWAE")
@@ -181,7 +181,7 @@ def by_scvi(case: dict[str, Any], folder: Path) -> tuple[Path, str]:
 def tables(records: list[dict[str, Any]]) -> str:
     rows, places = [], dict.fromkeys((run["case"]["library"], run["case"]["model"], run["case"]["latent"]) for run in records)
     for place in places:
-        runs = [run for run in records if (run["case"]["library"], run["case"]["model"], run["case"]["latent"]) == place]
+        runs = where(records, library=place[0], model=place[1], latent=place[2])
         data = runs[0]["case"]["data"]
         ranks = [run["local_rank"] for run in runs if run["local_rank"]]
         cells = [counted(runs), whole_counts(run["principal"] for run in runs)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import NOT_CONVERGED, counted, history_of, main, mark, plus_minus, still_falling, table
+from experiment import NOT_CONVERGED, counted, history_of, main, mark, plus_minus, still_falling, table, where
 
 NAME = "known_factors"
 # how many factors vary
@@ -124,14 +124,14 @@ def disentanglement(result: Any, case: dict[str, Any]) -> dict[str, float]:
 def tables(records: list[dict[str, Any]]) -> str:
     rows = []
     for place, paper in PAPER.items():
-        runs = [run for run in records if (run["case"]["data"], run["case"]["method"], run["case"]["L"]) == place]
+        data, method, latent = place
+        runs = where(records, data=data, method=method, L=latent)
         if not runs:
             rows.append([*place, "not measured", paper[0], "–", paper[1], "–", paper[2]])
             continue
         count = counted(runs)
         scores = [plus_minus([run[name] for run in runs], 3) for name in ("factor_vae", "mig")]
         told = [count, *scores]
-        data, method, latent = place
         rows.append([data, f"{method}{mark(runs)}", latent, *(cell for pair in zip(told, paper, strict=True) for cell in pair)])
     header = ["data", "method", "L", "active", "paper: ACTIVE", "FactorVAE", "paper: FactorVAE", "MIG", "paper: MIG"]
     steps = sorted({run["steps"] for run in records})

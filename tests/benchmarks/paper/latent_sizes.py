@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import NOT_CONVERGED, counted, history_of, main, mark, plus_minus, still_falling, table
+from experiment import NOT_CONVERGED, counted, history_of, main, mark, plus_minus, still_falling, table, where
 
 NAME, OPTIONS = "latent_sizes", " --data-root DIR"
 SIZES = {"mnist": (16, 32, 64), "cifar10": (64, 128, 256, 512)}
@@ -96,17 +96,17 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables(records: list[dict[str, Any]]) -> str:
-    places = [(data, size) for data, sizes in SIZES.items() for size in sizes]
     measured = ["active", "paper: ACTIVE", "MSE, all axes", "MSE, active axes", "prior update, s", "of an epoch"]
     shares = [
-        [data, size, f"{100 * share:.0f} %", *row(select(records, data, size, share), PAPER_SHARES[data][share])]
+        [data, size, f"{100 * share:.0f} %", *row(where(records, data=data, L=size, share=share), PAPER_SHARES[data][share])]
         for data, size in SHARES_SIZES.items()
         for share in sorted(PAPER_SHARES[data])
     ]
-    sizes = [
-        [data, size, *row(select(records, data, size), PAPER[data, size]), PAPER_SECONDS.get((data, size), "–")] for data, size in places
-    ]
-    courses = [[data, size, *course(select(records, data, size))] for data, size in places]
+    sizes, courses = [], []
+    for data, size in PAPER:
+        runs = where(records, data=data, L=size, share=USUAL_SHARE)
+        sizes.append([data, size, *row(runs, PAPER[data, size]), PAPER_SECONDS.get((data, size), "–")])
+        courses.append([data, size, *course(runs)])
     return "\n\n".join(
         [
             table(["data", "L", *measured, "paper: update, s"], sizes),
@@ -117,10 +117,6 @@ def tables(records: list[dict[str, Any]]) -> str:
             NOT_CONVERGED,
         ]
     )
-
-
-def select(records: list[dict[str, Any]], data: str, size: int, share: float = USUAL_SHARE) -> list[dict[str, Any]]:
-    return [run for run in records if (run["case"]["data"], run["case"]["L"], run["case"]["share"]) == (data, size, share)]
 
 
 def row(runs: list[dict[str, Any]], paper: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import generation
 import known_factors
-from experiment import FOLDER, NOT_CONVERGED, counted, main, mark, plus_minus, read, table, whole_counts
+from experiment import FOLDER, NOT_CONVERGED, counted, main, mark, plus_minus, read, table, where, whole_counts
 
 NAME, OPTIONS, TIMES = "longer", " --data-root DIR", 5
 GATED, NETWORKS = "geco-l0-arm-vae", ("paper-mnist", "geco")
@@ -68,7 +68,7 @@ def tables(records: list[dict[str, Any]]) -> str:
 def factor_rows(runs: list[dict[str, Any]]) -> list[list[Any]]:
     rows = []
     for data, latent in dict.fromkeys((run["case"]["data"], run["case"]["L"]) for run in runs):
-        these = [run for run in runs if (run["case"]["data"], run["case"]["L"]) == (data, latent)]
+        these = where(runs, data=data, L=latent)
         for each in (before(these, known_factors), these):
             if each:
                 scores = [plus_minus([run[name] for run in each], 3) for name in ("factor_vae", "mig")]

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import NOT_CONVERGED, history_of, main, mark, plus_minus, still_falling, table, whole_counts
+from experiment import NOT_CONVERGED, history_of, main, mark, plus_minus, still_falling, table, where, whole_counts
 
 NAME = "manifolds"
 DIMENSIONS = (2, 4, 8, 16, 32)
@@ -188,7 +188,7 @@ def tables(records: list[dict[str, Any]]) -> str:
     rows = []
     for surface, c in SURFACES:
         for d in DIMENSIONS:
-            here = [run for run in records if (run["case"]["surface"], run["case"]["c"], run["case"]["d"]) == (surface, c, d)]
+            here = where(records, surface=surface, c=c, d=d)
             for latent in sorted({run["case"]["L"] for run in here if "L" in run["case"]}):
                 runs = [run for run in here if run["case"].get("L", 2 * d) == latent]
                 error = plus_minus([run["mse"] for run in runs if run["case"]["method"] == "ard-vae"], 3)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import main, table, whole_counts
+from experiment import main, table, where, whole_counts
 
 NAME = "variants"
 COLUMNS, SAMPLES, NOISE, LATENT = 32, 3000, 0.1, 16
@@ -124,7 +124,7 @@ def _counts(records: list[dict[str, Any]]) -> str:
     rows = []
     for data, truth in DATA.items():
         for name in TRAINED:
-            runs = [run for run in records if (run["case"]["data"], run["case"]["trained"]) == (data, name)]
+            runs = where(records, data=data, trained=name)
             if not runs:
                 continue
             cells = []

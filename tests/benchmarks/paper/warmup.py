@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import known_factors
 import latent_sizes
-from experiment import NOT_CONVERGED, counted, main, mark, plus_minus, table
+from experiment import NOT_CONVERGED, counted, main, mark, plus_minus, table, where
 
 NAME, OPTIONS, SHARE = "warmup", " --data-root DIR", 0.25
 SIZES = {
@@ -42,8 +42,7 @@ def tables(records: list[dict[str, Any]]) -> str:
     for data, sizes in SIZES.items():
         for latent in sizes:
             for share in (0.0, SHARE):
-                place = (data, latent, share)
-                runs = [run for run in records if tuple(run["case"][name] for name in ("data", "L", "beta_warmup")) == place]
+                runs = where(records, data=data, L=latent, beta_warmup=share)
                 rows.append([data, latent, f"{share:g}" if share else "none", *(told(runs) if runs else ["not measured", *"–––––"])])
     header = ["data", "L", "warm-up", "active", "of each seed", "validation loss", "MSE", "FactorVAE", "MIG"]
     return f"{table(header, rows)}\n\nThe truth is 6 and 5, and unknown of MNIST. {NOT_CONVERGED}"
